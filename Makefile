@@ -1,0 +1,50 @@
+# Keyreel. `make help` lists what there is to do.
+
+GO     ?= go
+TOOL    = $(GO) tool -modfile=tools/go.mod
+PKGS    = ./...
+export CGO_ENABLED ?= 1
+
+.PHONY: help build demo test check lint race bench fuzz conformance deps-test deps-demo
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+build: ## build bin/keyreel
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/keyreel ./cmd/keyreel
+
+demo: deps-demo build ## run the main job on a real video, step by step
+	./bin/keyreel demo
+
+test: deps-test ## run every test: units, contract suites on both databases, conformance with the official SDKs
+	./tools/test.sh
+
+check: lint ## vet, staticcheck, gofumpt and the import table
+
+lint:
+	$(GO) vet $(PKGS)
+	cd conformance && $(GO) vet ./...
+	$(TOOL) staticcheck $(PKGS)
+	@unformatted="$$($(TOOL) gofumpt -l .)"; if [ -n "$$unformatted" ]; then echo "not formatted (run: make fmt):"; echo "$$unformatted"; exit 1; fi
+	$(GO) test -count=1 ./internal/arch
+
+fmt: ## format the code
+	$(TOOL) gofumpt -w .
+
+race: deps-test ## the tests under the race detector
+	$(GO) test -race $(PKGS)
+
+bench: deps-test ## the benchmarks that docs/performance.md quotes
+	./tools/bench.sh
+
+fuzz: ## fuzz every parser of foreign input for FUZZTIME each (default 1m)
+	./tools/fuzz.sh $(or $(FUZZTIME),1m)
+
+conformance: deps-test ## the official SDKs against a running server
+	cd conformance && $(GO) test -count=1 ./...
+
+deps-test:
+	./tools/install.sh ffmpeg postgresql
+
+deps-demo:
+	./tools/install.sh ffmpeg

@@ -1,0 +1,15 @@
+// Package front is the server's edge: the TLS listener and its certificates, the plain listener of the
+// managed-identity endpoints, the choice of a service by host name, and one log line a request.
+//
+// # Invariants
+//
+//   - Every response carries x-ms-request-id, and every request is logged once, with that id, when it has ended.
+//   - Query strings are never logged: they may hold tokens and signatures.
+//   - A panic in a handler ends its request with 500 and not the process.
+//   - The private key of the local CA is written once, with mode 0600, and is durable before the CA is used.
+//
+// # Crash behaviour
+//
+// The CA is the only state. It is made as one file that appears whole or not at all; leaf certificates are made in
+// memory and anew after each start.
+package front

@@ -1,0 +1,10 @@
+package storetest
+
+import (
+	"errors"
+	"syscall"
+)
+
+func unprivileged(string) (*syscall.SysProcAttr, error) {
+	return nil, errors.New("tests do not start PostgreSQL on Windows: set KEYREEL_TEST_POSTGRES to the URL of a superuser's connection")
+}

@@ -1,0 +1,242 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyreel/keyreel/internal/store"
+)
+
+const (
+	batchSize  = 512 // records that share a commit at most
+	insertRows = 16  // records that share a statement
+	// commitTimeout bounds a commit whose database does not answer.
+	commitTimeout = time.Minute
+)
+
+// ErrClosed is returned by Append and Observe after Close.
+var ErrClosed = errors.New("audit log is closed")
+
+// Log is the chain. It is safe for concurrent use.
+type Log struct {
+	db      *store.DB
+	wake    chan struct{} // holds one: there is something in waiting
+	closing chan struct{}
+	stopped chan struct{}
+	final   error // of the last flush; set before stopped is closed
+
+	mu       sync.Mutex
+	closed   bool
+	waiting  []*pending
+	observed map[kind]*observation
+}
+
+// pending is a record on its way into the chain.
+type pending struct {
+	record Record
+	kind   *kind         // of which Observe counts the next, if any
+	done   chan struct{} // closed when err is set
+	err    error
+}
+
+// Open continues the chain of db.
+func Open(ctx context.Context, db *store.DB) (*Log, error) {
+	if err := db.View(ctx, func(tx *store.Tx) error {
+		_, _, err := head(ctx, tx)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("opening audit log: %w", err)
+	}
+	l := &Log{
+		db: db, wake: make(chan struct{}, 1), closing: make(chan struct{}), stopped: make(chan struct{}),
+		observed: map[kind]*observation{},
+	}
+	go l.run()
+	return l, nil
+}
+
+// Close writes what Observe still counts and stops.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.closing)
+	}
+	l.mu.Unlock()
+	<-l.stopped
+	return l.final
+}
+
+// Append adds a record and returns when it is durable. Concurrent calls share a commit. After an error the record may
+// be in the chain or not.
+func (l *Log) Append(ctx context.Context, r Record) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("appending audit record: %w", err)
+	}
+	p := &pending{record: r.clean(), done: make(chan struct{})}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	l.waiting = append(l.waiting, p)
+	l.mu.Unlock()
+	l.rouse()
+	return p.wait(ctx)
+}
+
+func (l *Log) rouse() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *pending) wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return fmt.Errorf("appending audit record: %w", ctx.Err())
+	}
+}
+
+// run commits what waits, all at once: whoever comes while a commit is under way goes into the next.
+func (l *Log) run() {
+	defer close(l.stopped)
+	minute := time.NewTimer(untilNextMinute())
+	defer minute.Stop()
+	for {
+		select {
+		case <-l.wake:
+			l.drain()
+		case <-minute.C:
+			_ = l.flush() // what could not be written is counted on and comes with the next
+			minute.Reset(untilNextMinute())
+		case <-l.closing:
+			l.drain()
+			l.final = l.flush()
+			return
+		}
+	}
+}
+
+func untilNextMinute() time.Duration {
+	now := time.Now()
+	return now.Truncate(time.Minute).Add(time.Minute).Sub(now)
+}
+
+func (l *Log) drain() {
+	for {
+		l.mu.Lock()
+		batch := l.waiting[:min(len(l.waiting), batchSize)]
+		l.waiting = l.waiting[len(batch):]
+		l.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		err := l.commit(batch)
+		if err != nil {
+			l.forget(batch)
+		}
+		for _, p := range batch {
+			p.err = err
+			close(p.done)
+		}
+	}
+}
+
+// commit appends the batch to the chain in one transaction.
+func (l *Log) commit(batch []*pending) error {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	err := l.db.Update(ctx, func(tx *store.Tx) error {
+		// The change of the head comes first and makes other nodes wait, so that what is read is the end of the chain.
+		var end int64
+		var last []byte
+		err := tx.QueryRow(ctx, `UPDATE audit_head SET seq = seq + $1 WHERE id = 1 RETURNING seq, hash`, len(batch)).Scan(&end, &last)
+		if err != nil {
+			return fmt.Errorf("moving the head: %w", err)
+		}
+		if len(last) != len(hash{}) {
+			return fmt.Errorf("the head's hash has %d bytes", len(last))
+		}
+		h := hash(last)
+		seq := end - int64(len(batch))
+		args := make([]any, 0, len(batch)*columns)
+		for _, p := range batch {
+			seq++
+			r := p.record
+			r.Seq = seq
+			body, err := r.body()
+			if err != nil {
+				return err
+			}
+			h = h.next(body)
+			row := r.row()
+			link := h // the argument keeps a slice of it
+			args = append(args, seq, row.time, row.operation, row.resource, row.principal, row.identity, string(body), link[:])
+		}
+		if err := insert(ctx, tx, args); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE audit_head SET hash = $1 WHERE id = 1`, h[:])
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("appending audit records: %w", err)
+	}
+	return nil
+}
+
+const columns = 8
+
+// insert has statements of two lengths only, so that the databases prepare each once.
+func insert(ctx context.Context, tx *store.Tx, args []any) error {
+	for len(args) > 0 {
+		rows := 1
+		if len(args) >= insertRows*columns {
+			rows = insertRows
+		}
+		if _, err := tx.Exec(ctx, insertStatement(rows), args[:rows*columns]...); err != nil {
+			return fmt.Errorf("inserting: %w", err)
+		}
+		args = args[rows*columns:]
+	}
+	return nil
+}
+
+func insertStatement(rows int) string {
+	var b strings.Builder
+	b.WriteString(`INSERT INTO audit_records (seq, time, operation, resource, principal, identity, body, hash) VALUES `)
+	for i := range rows {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		n := i * columns
+		fmt.Fprintf(&b, "($%d, $%d, $%d, $%d, $%d, $%d, $%d, $%d)", n+1, n+2, n+3, n+4, n+5, n+6, n+7, n+8)
+	}
+	return b.String()
+}
+
+// head reads the end of the chain.
+func head(ctx context.Context, tx *store.Tx) (int64, hash, error) {
+	var seq int64
+	var h []byte
+	err := tx.QueryRow(ctx, `SELECT seq, hash FROM audit_head WHERE id = 1`).Scan(&seq, &h)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, hash{}, errors.New("the audit chain's head is missing")
+	}
+	if err != nil {
+		return 0, hash{}, fmt.Errorf("reading the audit chain's head: %w", err)
+	}
+	if len(h) != len(hash{}) {
+		return 0, hash{}, fmt.Errorf("the audit chain's head has a hash of %d bytes", len(h))
+	}
+	return seq, hash(h), nil
+}

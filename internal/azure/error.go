@@ -8,16 +8,16 @@ import (
 
 // Error is an error that a client is meant to see. Azure's codes are the domain's vocabulary, so services return
 // it directly; each wire dialect renders it in its own shape ([RenderARM], [RenderKeyVault], [RenderStorage],
-// [RenderOAuth2]).
+// [RenderOAuth2]). Its JSON is ARM's error object, in which it can be kept and shown later.
 type Error struct {
-	Status  int         // HTTP status
-	Code    string      // Azure's code, e.g. "AuthorizationFailed"
-	Message string      // for people: which check failed, and what would mend it
-	Target  string      // the property or resource that the error is about; may be empty
-	Inner   string      // Key Vault's innererror code, e.g. "KeyDisabled"; may be empty
-	Details []Error     // ARM's error.details; Status is not used there
-	Header  http.Header // extra response headers, e.g. WWW-Authenticate, Retry-After
-	Err     error       // the cause, for the log only
+	Status  int         `json:"-"`                 // HTTP status
+	Code    string      `json:"code"`              // Azure's code, e.g. "AuthorizationFailed"
+	Message string      `json:"message"`           // for people: which check failed, and what would mend it
+	Target  string      `json:"target,omitempty"`  // the property or resource that the error is about
+	Inner   string      `json:"-"`                 // Key Vault's innererror code, e.g. "KeyDisabled"; may be empty
+	Details []Error     `json:"details,omitempty"` // Status is not used there
+	Header  http.Header `json:"-"`                 // extra response headers, e.g. WWW-Authenticate, Retry-After
+	Err     error       `json:"-"`                 // the cause, for the log only
 }
 
 // Errorf makes an Error with a formatted message.

@@ -11,24 +11,9 @@ import (
 // Render writes an error in one wire dialect. It is called before anything else was written.
 type Render func(w http.ResponseWriter, r *http.Request, e *Error)
 
-type armError struct {
-	Code    string     `json:"code"`
-	Message string     `json:"message"`
-	Target  string     `json:"target,omitempty"`
-	Details []armError `json:"details,omitempty"`
-}
-
-func toARM(e *Error) armError {
-	a := armError{Code: e.Code, Message: e.Message, Target: e.Target}
-	for i := range e.Details {
-		a.Details = append(a.Details, toARM(&e.Details[i]))
-	}
-	return a
-}
-
 // RenderARM writes {"error":{"code","message","target","details"}}, the resource manager's shape.
 func RenderARM(w http.ResponseWriter, r *http.Request, e *Error) {
-	writeError(w, r, e, "application/json; charset=utf-8", map[string]any{"error": toARM(e)})
+	writeError(w, r, e, "application/json; charset=utf-8", map[string]any{"error": e})
 }
 
 // RenderKeyVault writes {"error":{"code","message","innererror":{"code"}}}.

@@ -158,9 +158,16 @@ func (rt *Router) run(w http.ResponseWriter, r *Request) error {
 	return r.Route.Handle(w, r)
 }
 
+// statusClientClosed is what servers log, by nginx's custom, for a request whose client is gone.
+const statusClientClosed = 499
+
 func (rt *Router) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ev := EventOf(r.Context())
-	if r.Context().Err() != nil && errors.Is(err, r.Context().Err()) {
+	switch cause := r.Context().Err(); {
+	case cause == nil || !errors.Is(err, cause):
+	case errors.Is(cause, context.Canceled): // the client hung up: nobody reads the answer, and nothing is wrong here
+		err = &Error{Status: statusClientClosed, Code: "ClientClosedRequest", Message: "The client closed the connection before the answer."}
+	default:
 		err = &Error{
 			Status: http.StatusServiceUnavailable, Code: "OperationTimedOut",
 			Message: "The operation was not finished within the permitted time.", Err: err,

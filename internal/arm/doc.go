@@ -1,0 +1,37 @@
+// Package arm is the resource manager: subscriptions, resource groups, and the resources that services register, kept and
+// served by resource ID; role assignments and definitions over all of them; long-running operations.
+//
+// A service registers a [Provider] with its types. The manager parses the path, checks api-version, token and role,
+// merges the envelope (location, tags, identity, kind, sku), keeps the row, pages lists and answers; the type's functions
+// decide on "properties" and keep what else the service needs, in the same transaction.
+//
+// # Invariants
+//
+//   - Every operation is a row with an RBAC action ([Manager.Routes]); the decision falls at the resource's own scope, for
+//     a list at the scope that encloses it, and before anything is looked up, so that who may not read does not learn
+//     what exists.
+//   - Every write, deletion, action and denial stands in the audit log before its answer: the decision before the
+//     operation begins, its failure after it.
+//   - A resource has at most one write or deletion on its way; a second gets 409.
+//   - A resource's row exists exactly as long as what the service keeps of it: both change in one transaction.
+//   - A system-assigned identity lives as long as its resource; role assignments at and below a resource, and those of
+//     its identity, go with it.
+//   - An identity block names a user-assigned identity only when the caller who wrote it might assign that identity.
+//
+// # Crashes
+//
+// A write without Prepare and a deletion without PrepareDelete are one transaction. Everything else is an operation
+// (table arm_operations) whose first transaction marks the resource busy and enqueues a durable job. The job of an
+// asynchronous write or deletion does the work; the job of a synchronous one starts [guardDelay] later, finds the
+// operation ended, or else its node dead, and then fails the write (what it prepared may have been meant for an answer
+// that nobody got) or finishes the deletion. The last transaction checks that the operation is still in progress, so
+// neither the job nor the request can do it twice. An operation that is begun [maxAttempts] times without an end fails.
+//
+// # Specification
+//
+// The Azure Resource Manager resource provider contract (github.com/cloud-and-ai-microsoft/resource-provider-contract),
+// the Microsoft.Resources and Microsoft.Authorization REST references. Divergences: resource groups and resources cannot
+// be moved; conditions on role assignments and custom roles are refused, not ignored; registering a provider succeeds
+// and does nothing, as all are registered; a list is read at its own scope and not thinned out to what the caller may
+// see, except the list of subscriptions.
+package arm

@@ -1,0 +1,57 @@
+// Package blob serves storage accounts: Microsoft.Storage/storageAccounts in the resource manager, and the Blob data
+// plane at {account}.blob.{domain}.
+//
+// # Truth and bytes
+//
+// The database is the only truth. A blob is a row of blob_blobs that names its content: up to 16 KiB sealed in
+// blob_inline, otherwise a list of pieces, each one whole immutable object of the object store. Put Block and a large
+// Put Blob stream their body through the seal into a new object under a random key and then insert a row; Put Block
+// List is one transaction that turns block rows into pieces. No object is ever written twice or read before a row
+// names it.
+//
+// # Invariants
+//
+//   - An object is named by blob_pieces or blob_blocks rows of one blob, or by blob_garbage; never by both kinds.
+//     A transaction that takes the last name away adds the object to blob_garbage.
+//   - A blob's row, its content and its conditions (If-Match, If-None-Match: *) change in one transaction, so a write is seen
+//     whole by every request that begins after it was answered, and not at all when it was refused.
+//   - A blob's bytes are verified before the transaction: the announced length, Content-MD5, x-ms-content-crc64. A
+//     client that hangs up midway leaves nothing but an object that nobody names.
+//   - Every ETag is random and new with each change.
+//
+// # Crash behaviour
+//
+// A crash before the transaction leaves at most an object without a name. The collector finds it by listing the object store,
+// when it is older than a day; no request lives longer than two hours, so it never takes an object whose row is on its
+// way. A crash after the transaction loses nothing: objects are durable before their row is. When the answer is lost the
+// client sees an error though the write stands, as with any server.
+//
+// Bytes that were replaced or deleted stay for three hours. A download reads the list of its pieces once at its start and
+// lasts two hours at most, so it ends with the version that it began with, whatever is written meanwhile.
+// A deleted container vanishes with its row; its blobs are removed afterwards, a few hundred a transaction.
+//
+// # Encryption
+//
+// Each account has a 256-bit key, sealed by the keyring. Inline content is sealed under it with the container and the blob's
+// name as associated data, objects with the account and the object's key, so recommitting a block moves no bytes.
+//
+// # Authorization
+//
+// Bearer tokens go by the actions and data actions of Microsoft's table, decided at the container (or the account); shared
+// keys may do everything that the firewall lets through. Every write, delete and denial is in the audit chain before the
+// answer; allowed reads are counted there. The firewall lets requests of the same server's media accounts pass when
+// bypass holds AzureServices: only the server itself can get a token that names such a resource as its actor.
+//
+// # Specification and divergences
+//
+// Blob service REST API (learn.microsoft.com/rest/api/storageservices) as of x-ms-version 2026-12-06; older and newer versions are
+// served alike. Not built, and refused by name: leases, snapshots, versions, append and page blobs, copy, shared access
+// signatures, anonymous access, tags, encryption scopes and customer-provided keys, immutability, uncommitted blobs in listings.
+// Divergences:
+//
+//   - Metadata names are kept in lower case.
+//   - Blob names are kept as sent: no conversion of backslashes, no removal of trailing dots. They may have at most 2560 bytes of UTF-8.
+//   - ipRules may name any address or prefix, loopback and private ones included.
+//   - Access tiers are stored and shown and change nothing; Archive is refused.
+//   - A blob's uncommitted blocks expire seven days after the newest of them.
+package blob

@@ -1,0 +1,18 @@
+// Package onbehalf makes the clients with which a service acts as a resource's managed identity: a media account that
+// reads its storage, a storage account that unwraps its encryption key. They are the official azblob and azkeys
+// clients. Nothing is decided here: the other side sees a token of the identity and authorizes it as it would any
+// caller's, so there is no way round its roles, access policies or firewall.
+//
+// [InProcess] carries requests to hosts of this server straight to their handler, without a socket, and all others
+// over the network. What arrives at the handler is what would arrive over TLS: nothing of the sender's context but its
+// end is passed on.
+//
+// # Invariants
+//
+//   - A client is kept for each identity and endpoint, so that tokens and a vault's challenge are asked for once and
+//     not with each request. Tokens are checked against the living identity by whoever receives them, so a kept token
+//     outlives no identity.
+//   - A refusal (any 4xx but 408 and 429) is returned at once; failures are retried twice within about a second.
+//
+// Nothing is stored, so a crash leaves nothing behind.
+package onbehalf

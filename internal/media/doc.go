@@ -1,0 +1,32 @@
+// Package media serves Microsoft.Media: media accounts with their assets, transforms, jobs, content key policies,
+// streaming policies, locators and endpoints (through the resource manager), the origin that streams
+// ({endpoint}-{account}.streaming.) and key delivery ({account}.keydelivery.).
+//
+// # On behalf
+//
+// An account reaches storage as its managed identity, with the official client and a token of that identity; nothing
+// here opens storage in another way, and an account whose storageAuthentication is not ManagedIdentity therefore
+// cannot use it. What may be remembered of storage is bounded: bytes are served from memory for at most
+// [trustFor] after the storage account last authorized a request for that blob by that identity. A refusal stops at
+// once and is shown in the status of the storage mapping.
+//
+// # The account key
+//
+// Content keys and the secrets of content key policies are sealed under the account's key
+// (package customerkey) with associated data that names account, row and field, and under the system key over that.
+// They are in no resource's properties, so no GET, list, log or audit record can show them. While the account key is
+// not to be had the account refuses everything but GET, LIST and DELETE of itself with 403 CustomerKeyInaccessible; jobs wait.
+//
+// # Crashes
+//
+// The database is the truth: a resource and its secrets are written in one transaction. An asset's container is made
+// before its asset is; a crash between leaves an empty container whose name no asset bears. A job is enqueued in the transaction
+// that makes it and runs again from the start after a crash: it reads its input, encodes into a scratch folder, and
+// writes the outputs over what an earlier attempt has written, the server manifest last, so that an asset is
+// streamable exactly when it is whole.
+//
+// Specification: the Media Services v3 REST API (2018-07-01 to 2023-01-01) as reference and recorded behaviour
+// describe it. Divergences: error codes of refused calls and texts of status are our own (Azure documents none);
+// storageAuthentication System, live events, filters, tracks, DRM configurations and JobInputHttp are not built and
+// refused by name.
+package media

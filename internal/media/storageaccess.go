@@ -1,0 +1,475 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/keyreel/keyreel/internal/azure"
+	"github.com/keyreel/keyreel/internal/onbehalf"
+	"github.com/keyreel/keyreel/internal/rbac"
+	"github.com/keyreel/keyreel/internal/store"
+)
+
+const (
+	// trustFor is how long bytes may be served from memory after storage last authorized a request for their blob.
+	trustFor = 5 * time.Second
+	// askEvery is how often a blob in use is asked for again, by a HEAD. Between askEvery and trustFor a storage
+	// account that cannot be reached (and has not refused) is borne with.
+	askEvery = time.Second
+	// askTimeout bounds that HEAD.
+	askTimeout = 3 * time.Second
+	// watchEvery is how often storage mappings that nobody uses are tried, for their status.
+	watchEvery = 5 * time.Second
+)
+
+// storageTarget is a storage account as a media account uses it.
+type storageTarget struct {
+	account  string // media account, ARM ID in lower case
+	storage  string // storage account, ARM ID in lower case
+	name     string // its name
+	endpoint string
+	identity onbehalf.Identity
+}
+
+// file is a blob in a storage account.
+type file struct {
+	storageTarget
+	container, name string
+}
+
+// version is a blob at a moment.
+type version struct {
+	etag azcore.ETag
+	size int64
+}
+
+// storageTarget returns how the account reaches one of its storage accounts by name; "" is the primary one.
+func (s *Service) storageTarget(a *account, name string) (storageTarget, error) {
+	for _, sa := range a.StorageAccounts {
+		id, err := azure.ParseResourceID(sa.ID)
+		if err != nil {
+			return storageTarget{}, err
+		}
+		if name == "" && sa.Type == "Primary" || strings.EqualFold(id.Name(), name) {
+			return s.mapping(a, sa)
+		}
+	}
+	return storageTarget{}, badRequest("properties.storageAccountName", "The storage account '%s' is not attached to the media account '%s'.", name, a.Resource.ID.Name())
+}
+
+func (s *Service) mapping(a *account, sa storageAccount) (storageTarget, error) {
+	if a.StorageAuthentication != storageManagedIdentity {
+		return storageTarget{}, azure.Errorf(http.StatusConflict, "Conflict",
+			"The media account '%s' has storageAuthentication 'System', with which it has no access to storage. Set storageAuthentication to 'ManagedIdentity' and grant its identity the roles 'Storage Blob Data Contributor' and 'Reader' on '%s'.",
+			a.Resource.ID.Name(), sa.ID)
+	}
+	id, err := azure.ParseResourceID(sa.ID)
+	if err != nil {
+		return storageTarget{}, err
+	}
+	identity, err := a.identity(sa.Identity)
+	if err != nil {
+		return storageTarget{}, err
+	}
+	return storageTarget{
+		account: a.key(), storage: id.Key(), name: id.Name(), identity: identity,
+		endpoint: azure.URLs{Hosts: s.o.Hosts}.Blob(id.Name()),
+	}, nil
+}
+
+// client returns the official client of the storage account, as the identity.
+func (s *Service) client(t storageTarget) (*service.Client, error) {
+	return s.o.Clients.Blob(t.identity, t.endpoint)
+}
+
+// storageProblem is why storage did not do what it was asked.
+type storageProblem struct {
+	target  storageTarget
+	denied  bool   // refused, as opposed to unreachable
+	missing bool   // there is no such container or blob
+	code    string // storage's own, e.g. "AuthorizationPermissionMismatch"
+	action  string
+	err     error
+}
+
+func (p *storageProblem) Error() string { return p.code + ": " + p.detail() }
+func (p *storageProblem) Unwrap() error { return p.err }
+
+func (p *storageProblem) detail() string {
+	who := fmt.Sprintf("the identity '%s' (object id '%s')", p.target.identity.IdentityID, p.target.identity.PrincipalID)
+	switch {
+	case p.missing:
+		return fmt.Sprintf("%s in the storage account '%s' found nothing (%s).", p.action, p.target.name, p.code)
+	case p.denied:
+		return fmt.Sprintf("The storage account '%s' refused '%s' to %s (%s). Grant the identity the roles 'Storage Blob Data Contributor' and 'Reader' on '%s', and allow trusted services in its firewall (networkAcls.bypass AzureServices).",
+			p.target.name, p.action, who, p.code, p.target.storage)
+	}
+	return fmt.Sprintf("The storage account '%s' could not be reached for '%s' by %s (%s).", p.target.name, p.action, who, p.code)
+}
+
+// problem says what an error of the blob client means; nil stays nil.
+func (t storageTarget) problem(action string, err error) error {
+	if err == nil {
+		return nil
+	}
+	p := &storageProblem{target: t, action: action, code: "Unreachable", err: err}
+	var answer *azcore.ResponseError
+	var refused *azure.Error
+	switch {
+	case errors.As(err, &answer):
+		p.code = answer.ErrorCode
+		if p.code == "" {
+			p.code = http.StatusText(answer.StatusCode)
+		}
+		p.denied = answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden
+		p.missing = answer.StatusCode == http.StatusNotFound
+	case errors.As(err, &refused) && refused.Status < 500: // the identity gets no token
+		p.denied, p.code = true, refused.Code
+	}
+	return p
+}
+
+// storageRefused renders a storage problem for callers of the resource manager.
+func storageRefused(err error) error {
+	var p *storageProblem
+	if !errors.As(err, &p) {
+		return err
+	}
+	e := badRequest("properties.storageAccounts", "Storage account cannot be accessed.")
+	e.Details = []azure.Error{{Code: p.code, Message: p.detail(), Target: p.target.storage}}
+	return e
+}
+
+// storageDenied renders a storage problem for those who use what the account holds: assets, jobs, streams.
+func storageDenied(err error) error {
+	var p *storageProblem
+	switch {
+	case !errors.As(err, &p):
+		return err
+	case p.missing:
+		return azure.Errorf(http.StatusNotFound, "MPE_STORAGE_RESOURCE_NOT_FOUND", "%s", p.detail()).Because(p.err)
+	case p.denied:
+		return azure.Errorf(http.StatusForbidden, "MPE_STORAGE_INSUFFICIENT_ACCOUNT_PERMISSIONS", "%s", p.detail())
+	}
+	return azure.Errorf(http.StatusServiceUnavailable, "MPE_STORAGE_UNREACHABLE", "%s", p.detail()).Because(p.err)
+}
+
+// tryStorage tries each storage account of the account as the identity that is to use it.
+func (s *Service) tryStorage(ctx context.Context, a *account) error {
+	var details []azure.Error
+	for _, sa := range a.StorageAccounts {
+		err := s.tryStorageAccount(ctx, a, sa)
+		var p *storageProblem
+		if errors.As(err, &p) {
+			details = append(details, azure.Error{Code: p.code, Message: p.detail(), Target: sa.ID})
+		} else if err != nil {
+			return err
+		}
+	}
+	if details == nil {
+		return nil
+	}
+	e := badRequest("properties.storageAccounts", "Storage account cannot be accessed.")
+	e.Details = details
+	return e
+}
+
+// What an identity needs on a storage account: the reader's action, and the contributor's right to write.
+var storageNeeds = []rbac.Query{
+	{Action: "Microsoft.Storage/storageAccounts/read"},
+	{Action: "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write", Data: true},
+}
+
+// tryStorageAccount lists containers over the wire as the identity, and checks the two roles. A refusal is a
+// *storageProblem.
+func (s *Service) tryStorageAccount(ctx context.Context, a *account, sa storageAccount) error {
+	t, err := s.mapping(a, sa)
+	if err != nil {
+		return err
+	}
+	for _, q := range storageNeeds {
+		q.Principals, q.Scope = []string{t.identity.PrincipalID}, sa.ID
+		d, err := s.o.RBAC.Decide(ctx, q)
+		if err != nil {
+			return fmt.Errorf("deciding on %s at %s: %w", q.Action, q.Scope, err)
+		}
+		if !d.Allowed {
+			return &storageProblem{target: t, denied: true, code: "AuthorizationFailed", action: q.Action, err: errors.New(d.Reason())}
+		}
+	}
+	return s.listContainers(ctx, t)
+}
+
+func (s *Service) listContainers(ctx context.Context, t storageTarget) error {
+	client, err := s.client(t)
+	if err != nil {
+		return err
+	}
+	one := int32(1)
+	_, err = client.NewListContainersPager(&service.ListContainersOptions{MaxResults: &one}).NextPage(ctx)
+	return t.problem("Microsoft.Storage/storageAccounts/blobServices/containers/read", err)
+}
+
+// storageAccess remembers when storage last authorized what.
+type storageAccess struct {
+	service *Service
+	flight  singleflight.Group
+
+	mu     sync.Mutex
+	seen   map[file]sighting
+	status map[[2]string]string // last recorded code by media account and storage account
+}
+
+type sighting struct {
+	at time.Time
+	version
+}
+
+// maxSightings bounds how many blobs are remembered; beyond it all are asked for anew.
+const maxSightings = 50_000
+
+// current returns the blob's version as storage authorized it within trustFor.
+func (c *storageAccess) current(ctx context.Context, f file) (version, error) {
+	c.mu.Lock()
+	last, ok := c.seen[f]
+	c.mu.Unlock()
+	age := time.Since(last.at)
+	if ok && age < askEvery {
+		return last.version, nil
+	}
+	result := c.flight.DoChan(fmt.Sprintf("%q", []string{f.account, f.storage, f.identity.PrincipalID, f.container, f.name}), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		return c.ask(ctx, f)
+	})
+	var v version
+	var err error
+	select {
+	case r := <-result:
+		if err = r.Err; err == nil {
+			v = r.Val.(version)
+		}
+	case <-ctx.Done():
+		return version{}, ctx.Err()
+	}
+	var p *storageProblem
+	if errors.As(err, &p) && !p.denied && !p.missing && ok && time.Since(last.at) < trustFor && c.trusted(f) {
+		return last.version, nil
+	}
+	return v, err
+}
+
+// trusted reports whether a refusal has not wiped out the sighting meanwhile.
+func (c *storageAccess) trusted(f file) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.seen[f]
+	return ok
+}
+
+// forget drops what is remembered of a media account, whose storage or identities have changed.
+func (c *storageAccess) forget(account string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for f := range c.seen {
+		if f.account == account {
+			delete(c.seen, f)
+		}
+	}
+	for key := range c.status {
+		if key[0] == account {
+			delete(c.status, key)
+		}
+	}
+}
+
+// ask is a HEAD of the blob as the identity.
+func (c *storageAccess) ask(ctx context.Context, f file) (version, error) {
+	start := time.Now()
+	client, err := c.service.client(f.storageTarget)
+	if err != nil {
+		return version{}, err
+	}
+	got, err := client.NewContainerClient(f.container).NewBlobClient(f.name).GetProperties(ctx, nil)
+	if err := c.observe(ctx, f.storageTarget, f.problem("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read", err)); err != nil {
+		c.mu.Lock()
+		var p *storageProblem
+		if errors.As(err, &p) && p.missing {
+			delete(c.seen, f)
+		}
+		c.mu.Unlock()
+		return version{}, err
+	}
+	if got.ETag == nil || got.ContentLength == nil {
+		return version{}, fmt.Errorf("asking for %s/%s: the answer has no ETag or length", f.container, f.name)
+	}
+	v := version{etag: *got.ETag, size: *got.ContentLength}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen == nil || len(c.seen) >= maxSightings {
+		c.seen = map[file]sighting{}
+	}
+	c.seen[f] = sighting{start, v}
+	return v, nil
+}
+
+// observe takes note of how a call to storage ended (err as problem made it) and returns err. A refusal ends all trust
+// in what the storage account authorized before.
+func (c *storageAccess) observe(ctx context.Context, t storageTarget, err error) error {
+	var p *storageProblem
+	code, detail := "", ""
+	switch {
+	case err == nil:
+	case !errors.As(err, &p) || errors.Is(err, context.Canceled): // says nothing of storage
+		return err
+	case p.denied:
+		code, detail = p.code, p.detail()
+		c.mu.Lock()
+		for f := range c.seen {
+			if f.storageTarget == t {
+				delete(c.seen, f)
+			}
+		}
+		c.mu.Unlock()
+	case p.missing: // an answer all the same
+	default:
+		code, detail = p.code, p.detail()
+	}
+	key := [2]string{t.account, t.storage}
+	c.mu.Lock()
+	known, ok := c.status[key]
+	c.mu.Unlock()
+	if ok && known == code {
+		return err
+	}
+	if serr := c.service.storeStatus(context.WithoutCancel(ctx), t, code, detail); serr != nil {
+		return errors.Join(err, serr)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.status == nil {
+		c.status = map[[2]string]string{}
+	}
+	c.status[key] = code
+	return err
+}
+
+// storeStatus stores what is to be shown of a storage mapping; an empty code is "Connected".
+func (s *Service) storeStatus(ctx context.Context, t storageTarget, code, detail string) error {
+	err := s.o.DB.Update(ctx, func(tx *store.Tx) error {
+		if code == "" {
+			_, err := tx.Exec(ctx, `DELETE FROM media_storage WHERE account = $1 AND storage = $2`, t.account, t.storage)
+			return err
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO media_storage (account, storage, code, detail, since) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (account, storage) DO UPDATE SET code = excluded.code, detail = excluded.detail, since = excluded.since`,
+			t.account, t.storage, code, detail, store.Micros(time.Now()))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("storing the status of %s: %w", t.storage, err)
+	}
+	return nil
+}
+
+// showStorageStatus fills the status of the account's storage mappings.
+func (s *Service) showStorageStatus(ctx context.Context, tx *store.Tx, a *account) error {
+	problems := map[string]string{}
+	rows, err := tx.Query(ctx, `SELECT storage, code, detail FROM media_storage WHERE account = $1`, a.key())
+	if err != nil {
+		return fmt.Errorf("reading the storage status of %s: %w", a.Resource.ID, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var storage, code, detail string
+		if err := rows.Scan(&storage, &code, &detail); err != nil {
+			return err
+		}
+		problems[storage] = "Disconnected: " + code + ": " + detail
+	}
+	for i := range a.StorageAccounts {
+		sa := &a.StorageAccounts[i]
+		sa.Status = "Connected"
+		if problem, ok := problems[strings.ToLower(sa.ID)]; ok {
+			sa.Status = problem
+		} else if a.StorageAuthentication != storageManagedIdentity {
+			sa.Status = "Disconnected: storageAuthentication is System. Set it to ManagedIdentity."
+		}
+	}
+	return rows.Err()
+}
+
+// watchStorage tries every storage mapping that uses a managed identity, so that status says what is.
+func (s *Service) watchStorage(ctx context.Context) error {
+	var accounts []*account
+	err := s.o.DB.View(ctx, func(tx *store.Tx) error {
+		accounts = nil
+		list, err := s.o.Manager.List(ctx, tx, accountType, azure.ResourceID{Scope: "/"})
+		if err != nil {
+			return err
+		}
+		for _, res := range list {
+			a, err := decodeAccount(res)
+			if err != nil {
+				return err
+			}
+			accounts = append(accounts, a)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("listing media accounts: %w", err)
+	}
+	var failures []error
+	for _, a := range accounts {
+		if a.StorageAuthentication != storageManagedIdentity || a.Resource.State != "Succeeded" {
+			continue
+		}
+		for _, sa := range a.StorageAccounts {
+			failures = append(failures, s.watchMapping(ctx, a, sa))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func (s *Service) watchMapping(ctx context.Context, a *account, sa storageAccount) error {
+	t, err := s.mapping(a, sa)
+	var bad *azure.Error
+	if errors.As(err, &bad) { // the identity is gone from the account; using it says so
+		return nil
+	} else if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	err = s.access.observe(ctx, t, s.listContainers(ctx, t))
+	var p *storageProblem
+	if errors.As(err, &p) {
+		return nil
+	}
+	return err
+}
+
+// createContainer makes a container; one that is there already is as good.
+func (s *Service) createContainer(ctx context.Context, t storageTarget, name string) error {
+	client, err := s.client(t)
+	if err != nil {
+		return err
+	}
+	_, err = client.CreateContainer(ctx, name, &container.CreateOptions{})
+	var answer *azcore.ResponseError
+	if errors.As(err, &answer) && answer.StatusCode == http.StatusConflict && answer.ErrorCode == "ContainerAlreadyExists" {
+		err = nil
+	}
+	return s.access.observe(ctx, t, t.problem("Microsoft.Storage/storageAccounts/blobServices/containers/write", err))
+}

@@ -249,6 +249,9 @@ func TestVerifyLivingPrincipal(t *testing.T) {
 		}
 		enable(false)
 		check("disabled, here", here, azure.TokenPrincipal)
+		if _, _, err := here.IdentityToken(t.Context(), p.ID, p.IdentityID, storageAud); !errors.Is(err, errIdentityNotFound) {
+			t.Errorf("a disabled identity is given the token it had: %v", err)
+		}
 		time.Sleep(2 * time.Second)
 		check("disabled, there", there, azure.TokenPrincipal)
 		enable(true)

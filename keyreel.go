@@ -1,0 +1,321 @@
+package keyreel
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/keyreel/keyreel/internal/arm"
+	"github.com/keyreel/keyreel/internal/audit"
+	"github.com/keyreel/keyreel/internal/authority"
+	"github.com/keyreel/keyreel/internal/azure"
+	"github.com/keyreel/keyreel/internal/blob"
+	"github.com/keyreel/keyreel/internal/customerkey"
+	"github.com/keyreel/keyreel/internal/directory"
+	"github.com/keyreel/keyreel/internal/durable"
+	"github.com/keyreel/keyreel/internal/front"
+	"github.com/keyreel/keyreel/internal/job"
+	"github.com/keyreel/keyreel/internal/keyvault"
+	"github.com/keyreel/keyreel/internal/media"
+	"github.com/keyreel/keyreel/internal/object"
+	"github.com/keyreel/keyreel/internal/onbehalf"
+	"github.com/keyreel/keyreel/internal/rbac"
+	"github.com/keyreel/keyreel/internal/seal"
+	"github.com/keyreel/keyreel/internal/store"
+)
+
+// Server is an open server. Its methods are safe for concurrent use.
+type Server struct {
+	config Config
+	log    *slog.Logger
+	hosts  azure.Hosts
+	ca     *front.CA
+	own    *tls.Certificate
+
+	listener, identityListener net.Listener
+
+	db        *store.DB
+	keyring   *seal.Keyring
+	audit     *audit.Log
+	rbac      *rbac.RBAC
+	directory *directory.Directory
+	authority *authority.Authority
+	jobs      *job.Queue
+	manager   *arm.Manager
+	keys      *customerkey.Keeper
+	vaults    *keyvault.Vaults
+	storage   *blob.Storage
+	media     *media.Service
+	front     *front.Front
+
+	install Installation
+	closers []func() error // in order of opening
+}
+
+// Open listens, opens the database and every service, and on the first start makes the tenant, a subscription, the
+// local CA and an administrator. Nothing is answered before Serve.
+func Open(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
+	s := &Server{config: c, log: log}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) error {
+	if err := s.config.validate(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.config.Data, 0o700); err != nil {
+		return err
+	}
+	steps := []func(context.Context) error{s.listen, s.openStorage, s.openIdentity, s.openServices, s.setUp}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onClose registers a step of Close.
+func (s *Server) onClose(fn func() error) { s.closers = append(s.closers, fn) }
+
+func (s *Server) listen(context.Context) error {
+	c := &s.config
+	host, _, err := net.SplitHostPort(c.IdentityListen)
+	if err != nil {
+		return fmt.Errorf("identity-listen: %w", err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("identity-listen: %s is not a loopback address; the endpoints are plain HTTP and must not leave the machine", host)
+	}
+	if s.identityListener, err = net.Listen("tcp", c.IdentityListen); err != nil {
+		return err
+	}
+	s.onClose(ignoreClosed(s.identityListener.Close))
+	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
+		return err
+	}
+	s.onClose(ignoreClosed(s.listener.Close))
+	port := c.PublicPort
+	if port == "" {
+		if _, port, err = net.SplitHostPort(s.listener.Addr().String()); err != nil {
+			return err
+		}
+	}
+	s.hosts = azure.Hosts{Domain: c.Domain, Port: port}
+	if c.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		if err != nil {
+			return fmt.Errorf("tls-cert: %w", err)
+		}
+		s.own = &pair
+	}
+	if s.ca, err = front.OpenCA(c.path("ca.key")); err != nil {
+		return err
+	}
+	return durable.WriteFile(s.CAPath(), s.ca.PEM(), 0o644)
+}
+
+func (s *Server) openStorage(ctx context.Context) (err error) {
+	url := s.config.Database
+	if url == "" {
+		url = "sqlite:" + s.config.path("keyreel.db")
+	}
+	s.db, err = store.Open(ctx, store.Options{URL: url, Log: s.log, Schemas: []store.Schema{
+		installSchema, seal.Schema, job.Schema, audit.Schema, rbac.Schema, directory.Schema, authority.Schema,
+		arm.Schema, customerkey.Schema, keyvault.Schema, blob.Schema, media.Schema,
+	}})
+	if err != nil {
+		return err
+	}
+	s.onClose(s.db.Close)
+	return nil
+}
+
+func (s *Server) openIdentity(ctx context.Context) (err error) {
+	if s.install, err = s.installation(ctx); err != nil {
+		return err
+	}
+	if s.keyring, err = s.openKeyring(ctx); err != nil {
+		return err
+	}
+	if s.audit, err = audit.Open(ctx, s.db); err != nil {
+		return err
+	}
+	s.onClose(s.audit.Close)
+	if s.rbac, err = rbac.New(ctx, s.db); err != nil {
+		return err
+	}
+	s.onClose(s.rbac.Close)
+	s.directory = &directory.Directory{DB: s.db, TenantID: s.install.TenantID, Purge: func(ctx context.Context, tx *store.Tx, principalID string) error {
+		return s.rbac.Purge(ctx, tx, principalID, "")
+	}}
+	s.authority, err = authority.Open(ctx, authority.Options{
+		DB: s.db, Keyring: s.keyring, Directory: s.directory, Audit: s.audit, Hosts: s.hosts, TenantID: s.install.TenantID,
+	})
+	if err != nil {
+		return err
+	}
+	s.onClose(s.authority.Close)
+	return nil
+}
+
+func (s *Server) openKeyring(ctx context.Context) (*seal.Keyring, error) {
+	path := s.config.RootKey
+	if path == "" {
+		path = s.config.path("root.key")
+	}
+	root, err := seal.FileRoot(path)
+	if s.config.RootPassphrase != "" {
+		root, err = seal.PassphraseRoot(path, seal.Secret(s.config.RootPassphrase))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return seal.OpenKeyring(ctx, s.db, root)
+}
+
+func (s *Server) objects() (object.Store, error) {
+	c := &s.config
+	if c.S3Endpoint == "" {
+		return object.OpenDir(c.path("objects"))
+	}
+	return object.OpenS3(object.S3Options{
+		Endpoint: c.S3Endpoint, Region: c.S3Region, Bucket: c.S3Bucket, Prefix: c.S3Prefix,
+		AccessKey: c.S3AccessKey, SecretKey: c.S3SecretKey, PathStyle: true,
+	})
+}
+
+func (s *Server) openServices(context.Context) error {
+	objects, err := s.objects()
+	if err != nil {
+		return err
+	}
+	s.jobs = job.New(job.Options{DB: s.db, Log: s.log})
+	s.front = &front.Front{Hosts: s.hosts, Log: s.log}
+	clients := &onbehalf.Clients{
+		Token:     s.authority.IdentityToken,
+		Transport: &onbehalf.InProcess{Handler: s.front, Owns: s.owns, Next: http.DefaultTransport},
+	}
+	s.manager = arm.New(arm.Options{
+		DB: s.db, RBAC: s.rbac, Audit: s.audit, Jobs: s.jobs, Identities: s.directory, Verify: s.authority.Verify,
+		Hosts: s.hosts, TenantID: s.install.TenantID, Locations: s.config.locations(),
+	})
+	s.keys = customerkey.New(customerkey.Options{DB: s.db, Keyring: s.keyring, Clients: clients, Audit: s.audit, Jobs: s.jobs})
+	s.vaults = keyvault.New(keyvault.Options{
+		DB: s.db, Keyring: s.keyring, Manager: s.manager, RBAC: s.rbac, Audit: s.audit, Verify: s.authority.Verify,
+		Hosts: s.hosts, TenantID: s.install.TenantID,
+	})
+	s.storage = blob.New(blob.Options{
+		DB: s.db, Objects: objects, Keyring: s.keyring, Manager: s.manager, RBAC: s.rbac, Audit: s.audit,
+		Verify: s.authority.Verify, Hosts: s.hosts, TenantID: s.install.TenantID, Log: s.log,
+	})
+	s.media, err = media.New(media.Options{
+		DB: s.db, Keyring: s.keyring, Manager: s.manager, RBAC: s.rbac, Audit: s.audit, Jobs: s.jobs, Clients: clients,
+		Keys: s.keys, Hosts: s.hosts, TenantID: s.install.TenantID, WorkDir: s.config.path("work"), Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range []arm.Provider{s.directory.Provider(), s.vaults.Provider(), s.storage.Provider(), s.media.Provider()} {
+		if err := s.manager.Register(p); err != nil {
+			return err
+		}
+	}
+	s.front.Services = map[string]http.Handler{
+		azure.Login: s.authority.Handler(), azure.Management: s.manager.Handler(), azure.Vault: s.vaults.Handler(),
+		azure.Blob: s.storage.Handler(), azure.Streaming: s.media.StreamingHandler(), azure.KeyDelivery: s.media.KeyDeliveryHandler(),
+	}
+	s.start()
+	return nil
+}
+
+// start begins the work that goes on without a request. Everything can be called by now.
+func (s *Server) start() {
+	s.storage.Start()
+	s.onClose(s.storage.Close)
+	s.keys.Start()
+	s.onClose(s.keys.Close)
+	s.media.Start()
+	s.onClose(s.media.Close)
+	s.jobs.Start()
+	s.onClose(s.jobs.Close)
+}
+
+// owns reports whether a host is this server's: under its own domain always, under one of Azure's public names when it
+// keeps a vault or storage account of that name.
+func (s *Server) owns(host string) bool {
+	t, ok := s.hosts.Parse(host)
+	if !ok || !t.Public {
+		return ok
+	}
+	typ := map[string]string{azure.Vault: "Microsoft.KeyVault/vaults", azure.Blob: "Microsoft.Storage/storageAccounts"}[t.Service]
+	if typ == "" {
+		return false
+	}
+	err := s.db.View(context.Background(), func(tx *store.Tx) error {
+		_, err := s.manager.Find(context.Background(), tx, typ, t.Name)
+		return err
+	})
+	return err == nil
+}
+
+// Serve answers requests until ctx is done or a listener fails, then lets running requests end for some seconds.
+func (s *Server) Serve(ctx context.Context) error {
+	public := front.NewServer(s.front, s.log)
+	public.TLSConfig = front.TLSConfig(s.hosts, s.ca, s.own)
+	identity := front.NewServer(front.Observe(s.log, s.authority.IdentityHandler()), s.log)
+	failed := make(chan error, 2)
+	go func() { failed <- public.ServeTLS(s.listener, "", "") }()
+	go func() { failed <- identity.Serve(s.identityListener) }()
+
+	var err error
+	running := 2
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		running--
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if public.Shutdown(grace) != nil {
+		public.Close()
+	}
+	if identity.Shutdown(grace) != nil {
+		identity.Close()
+	}
+	for range running {
+		<-failed
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// Close stops the services in the reverse order of opening. It is called after Serve has returned.
+func (s *Server) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+func ignoreClosed(fn func() error) func() error {
+	return func() error {
+		if err := fn(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}

@@ -85,7 +85,6 @@ type story struct {
 	video                            string
 	frames                           int // of the source
 	clearURL, aesURL, token          string
-	streamHost                       string
 }
 
 func (s *story) tell(ctx context.Context) error {

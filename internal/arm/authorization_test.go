@@ -74,9 +74,16 @@ func TestRoleAssignments(t *testing.T) {
 			scope, filter string
 			want          int
 		}{
-			{subPath, "", 5}, {subPath, "atScope()", 1}, {g1, "atScope()", 3}, {at, "", 5}, {at, "atScope()", 4}, {at + "/keys/k1", "atScope()", 5},
-			{subPath, "principalId eq '" + stranger + "'", 2}, {at, "atScope() and principalId eq '" + stranger + "'", 1},
-			{subPath, "assignedTo('" + stranger + "')", 2}, {subPath, "assignedTo('" + owner + "')", 1},
+			{subPath, "", 5},
+			{subPath, "atScope()", 1},
+			{g1, "atScope()", 3},
+			{at, "", 5},
+			{at, "atScope()", 4},
+			{at + "/keys/k1", "atScope()", 5},
+			{subPath, "principalId eq '" + stranger + "'", 2},
+			{at, "atScope() and principalId eq '" + stranger + "'", 1},
+			{subPath, "assignedTo('" + stranger + "')", 2},
+			{subPath, "assignedTo('" + owner + "')", 1},
 		} {
 			if got := list(owner, test.scope, test.filter); got != test.want {
 				t.Errorf("%s %q: %d assignments, want %d", test.scope, test.filter, got, test.want)

@@ -428,7 +428,7 @@ func errNoOperation(id string) *azure.Error {
 
 func requestOperation(r *azure.Request) (*operation, error) {
 	op, ok := r.Extra.(*operation)
-	if !ok || strings.ToLower(op.Resource.Subscription()) != strings.ToLower(r.Vars["subscription"]) {
+	if !ok || !strings.EqualFold(op.Resource.Subscription(), r.Vars["subscription"]) {
 		return nil, errNoOperation(r.Vars["operation"])
 	}
 	return op, nil

@@ -89,6 +89,9 @@ func (a *Authority) Close() error {
 // Handler serves the login host: discovery, keys, token endpoints. It is an *azure.Router whose rows are all public.
 func (a *Authority) Handler() http.Handler { return a.login }
 
+// Routes lists the rows of the login host, for documentation and tests.
+func (a *Authority) Routes() []azure.Route { return a.login.Routes }
+
 // issuer is the iss of every token, in the form of Entra's version 1.0 tokens.
 func (a *Authority) issuer() string { return "https://sts.windows.net/" + a.o.TenantID + "/" }
 

@@ -132,7 +132,8 @@ func TestManagedIdentityCredential(t *testing.T) {
 	alone := httptest.NewServer(n.WorkloadHandler(wl.ID))
 	t.Cleanup(alone.Close)
 	imds, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{
-		ClientOptions: azcore.ClientOptions{Transport: dialing(alone)}, ID: azidentity.ResourceID(user.IdentityID)})
+		ClientOptions: azcore.ClientOptions{Transport: dialing(alone)}, ID: azidentity.ResourceID(user.IdentityID),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

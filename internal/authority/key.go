@@ -3,7 +3,7 @@ package authority
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // x5t is defined as SHA-1 (RFC 7515 section 4.1.7)
+	"crypto/sha1" // x5t is defined as SHA-1 (RFC 7515 section 4.1.7)
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -75,8 +75,10 @@ func (k *key) public() *rsa.PublicKey { return k.certificate.PublicKey.(*rsa.Pub
 // jwk is the key as JWKS documents show it.
 func (k *key) jwk() jose.JSONWebKey {
 	thumbprint := sha1.Sum(k.certificate.Raw)
-	return jose.JSONWebKey{Key: k.public(), KeyID: k.id, Use: "sig", Algorithm: string(jose.RS256),
-		Certificates: []*x509.Certificate{k.certificate}, CertificateThumbprintSHA1: thumbprint[:]}
+	return jose.JSONWebKey{
+		Key: k.public(), KeyID: k.id, Use: "sig", Algorithm: string(jose.RS256),
+		Certificates: []*x509.Certificate{k.certificate}, CertificateThumbprintSHA1: thumbprint[:],
+	}
 }
 
 // keySet is the keys that are known, in order of seq. It does not change.

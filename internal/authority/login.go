@@ -21,16 +21,24 @@ func (a *Authority) loginRouter() (*azure.Router, error) {
 		Service: azure.Login,
 		Routes: []azure.Route{
 			{Name: "Login.InstanceDiscovery", Method: http.MethodGet, Pattern: "/common/discovery/instance", Public: keysArePublic, Handle: a.instanceDiscovery},
-			{Name: "Login.Discovery", Method: http.MethodGet, Pattern: "/{tenant}/.well-known/openid-configuration", Public: keysArePublic,
-				Handle: func(w http.ResponseWriter, r *azure.Request) error { return a.discovery(w, r, false) }},
-			{Name: "Login.DiscoveryV2", Method: http.MethodGet, Pattern: "/{tenant}/v2.0/.well-known/openid-configuration", Public: keysArePublic,
-				Handle: func(w http.ResponseWriter, r *azure.Request) error { return a.discovery(w, r, true) }},
+			{
+				Name: "Login.Discovery", Method: http.MethodGet, Pattern: "/{tenant}/.well-known/openid-configuration", Public: keysArePublic,
+				Handle: func(w http.ResponseWriter, r *azure.Request) error { return a.discovery(w, r, false) },
+			},
+			{
+				Name: "Login.DiscoveryV2", Method: http.MethodGet, Pattern: "/{tenant}/v2.0/.well-known/openid-configuration", Public: keysArePublic,
+				Handle: func(w http.ResponseWriter, r *azure.Request) error { return a.discovery(w, r, true) },
+			},
 			{Name: "Login.Keys", Method: http.MethodGet, Pattern: "/{tenant}/discovery/keys", Public: keysArePublic, Handle: a.jwks},
 			{Name: "Login.KeysV2", Method: http.MethodGet, Pattern: "/{tenant}/discovery/v2.0/keys", Public: keysArePublic, Handle: a.jwks},
-			{Name: "Login.Token", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/token", Public: signInIsPublic, MaxBody: maxForm,
-				Handle: func(w http.ResponseWriter, r *azure.Request) error { return a.token(w, r, false) }},
-			{Name: "Login.TokenV2", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/v2.0/token", Public: signInIsPublic, MaxBody: maxForm,
-				Handle: func(w http.ResponseWriter, r *azure.Request) error { return a.token(w, r, true) }},
+			{
+				Name: "Login.Token", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/token", Public: signInIsPublic, MaxBody: maxForm,
+				Handle: func(w http.ResponseWriter, r *azure.Request) error { return a.token(w, r, false) },
+			},
+			{
+				Name: "Login.TokenV2", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/v2.0/token", Public: signInIsPublic, MaxBody: maxForm,
+				Handle: func(w http.ResponseWriter, r *azure.Request) error { return a.token(w, r, true) },
+			},
 		},
 		Render: renderLogin,
 		NotFound: func(r *http.Request, allowed []string) *azure.Error {

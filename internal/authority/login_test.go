@@ -47,16 +47,26 @@ func TestDiscovery(t *testing.T) {
 	n := newNode(t)
 	const public = "https://login.microsoftonline.com"
 	for _, c := range []struct{ url, issuer, token, keys string }{
-		{ownLogin + "/" + tenant + "/v2.0/.well-known/openid-configuration?", ownLogin + "/" + tenant + "/v2.0",
-			ownLogin + "/" + tenant + "/oauth2/v2.0/token", ownLogin + "/" + tenant + "/discovery/v2.0/keys"},
-		{ownLogin + "/" + strings.ToUpper(tenant) + "/.well-known/openid-configuration", "https://sts.windows.net/" + tenant + "/",
-			ownLogin + "/" + tenant + "/oauth2/token", ownLogin + "/" + tenant + "/discovery/keys"},
-		{public + "/" + tenant + "/v2.0/.well-known/openid-configuration", public + "/" + tenant + "/v2.0",
-			public + "/" + tenant + "/oauth2/v2.0/token", public + "/" + tenant + "/discovery/v2.0/keys"},
-		{public + "/common/.well-known/openid-configuration", "https://sts.windows.net/{tenantid}/",
-			public + "/common/oauth2/token", public + "/common/discovery/keys"},
-		{public + "/Organizations/v2.0/.well-known/openid-configuration", public + "/{tenantid}/v2.0",
-			public + "/organizations/oauth2/v2.0/token", public + "/organizations/discovery/v2.0/keys"},
+		{
+			ownLogin + "/" + tenant + "/v2.0/.well-known/openid-configuration?", ownLogin + "/" + tenant + "/v2.0",
+			ownLogin + "/" + tenant + "/oauth2/v2.0/token", ownLogin + "/" + tenant + "/discovery/v2.0/keys",
+		},
+		{
+			ownLogin + "/" + strings.ToUpper(tenant) + "/.well-known/openid-configuration", "https://sts.windows.net/" + tenant + "/",
+			ownLogin + "/" + tenant + "/oauth2/token", ownLogin + "/" + tenant + "/discovery/keys",
+		},
+		{
+			public + "/" + tenant + "/v2.0/.well-known/openid-configuration", public + "/" + tenant + "/v2.0",
+			public + "/" + tenant + "/oauth2/v2.0/token", public + "/" + tenant + "/discovery/v2.0/keys",
+		},
+		{
+			public + "/common/.well-known/openid-configuration", "https://sts.windows.net/{tenantid}/",
+			public + "/common/oauth2/token", public + "/common/discovery/keys",
+		},
+		{
+			public + "/Organizations/v2.0/.well-known/openid-configuration", public + "/{tenantid}/v2.0",
+			public + "/organizations/oauth2/v2.0/token", public + "/organizations/discovery/v2.0/keys",
+		},
 		{ownLogin + "/adfs/.well-known/openid-configuration", ownLogin + "/adfs", ownLogin + "/adfs/oauth2/token", ownLogin + "/adfs/discovery/keys"},
 	} {
 		status, got := get(t, n.Handler(), c.url)
@@ -102,7 +112,7 @@ func TestJWKS(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &set); err != nil {
 			t.Fatal(err)
 		}
-		signed, err := jose.ParseSigned(raw, []jose.SignatureAlgorithm{jose.RS256})
+		signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,8 +138,10 @@ func TestInstanceDiscovery(t *testing.T) {
 	}
 	status, got := ask(ownLogin + "/" + strings.ToUpper(tenant) + "/oauth2/v2.0/authorize")
 	host := strings.TrimPrefix(ownLogin, "https://")
-	want := map[string]any{"api-version": "1.1", "tenant_discovery_endpoint": ownLogin + "/" + tenant + "/v2.0/.well-known/openid-configuration",
-		"metadata": []any{map[string]any{"preferred_network": host, "preferred_cache": host, "aliases": []any{host}}}}
+	want := map[string]any{
+		"api-version": "1.1", "tenant_discovery_endpoint": ownLogin + "/" + tenant + "/v2.0/.well-known/openid-configuration",
+		"metadata": []any{map[string]any{"preferred_network": host, "preferred_cache": host, "aliases": []any{host}}},
+	}
 	if diff := cmp.Diff(want, got); status != 200 || diff != "" {
 		t.Error(status, diff)
 	}
@@ -155,8 +167,10 @@ func TestClientCredentials(t *testing.T) {
 	n := newNode(t)
 	app, secret := n.application(t)
 	accept := accepting(storageAud, storageAud+"/")
-	v2 := url.Values{"grant_type": {"client_credentials"}, "client_id": {app.AppID}, "client_secret": {string(secret)},
-		"scope": {storageAud + "/.default openid offline_access profile"}, "client_info": {"1"}}
+	v2 := url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {app.AppID}, "client_secret": {string(secret)},
+		"scope": {storageAud + "/.default openid offline_access profile"}, "client_info": {"1"},
+	}
 	v1 := url.Values{"grant_type": {"client_credentials"}, "client_id": {strings.ToUpper(app.AppID)}, "client_secret": {string(secret)}, "resource": {storageAud + "/"}}
 
 	var multi bytes.Buffer

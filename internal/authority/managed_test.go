@@ -313,8 +313,10 @@ func FuzzIdentityRequest(f *testing.F) {
 	f.Add("/msi/\x00/token", "resource=\xff&client_id=%00", "true", "y")
 	f.Fuzz(func(t *testing.T, path, query, metadata, secret string) {
 		for _, h := range []http.Handler{n.IdentityHandler(), n.WorkloadHandler(wl.ID)} {
-			r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path, RawQuery: query}, Host: "127.0.0.1",
-				Header: http.Header{"Metadata": {metadata}, "X-Identity-Header": {secret}}}
+			r := &http.Request{
+				Method: http.MethodGet, URL: &url.URL{Path: path, RawQuery: query}, Host: "127.0.0.1",
+				Header: http.Header{"Metadata": {metadata}, "X-Identity-Header": {secret}},
+			}
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
 			if w.Code >= 500 || w.Code >= 300 && w.Code < 400 {

@@ -64,9 +64,11 @@ func TestVerify(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := &azure.Caller{ObjectID: system.ID, TenantID: tenant, AppID: system.AppID, Type: azure.TypeServicePrincipal, Name: "acct",
+		want := &azure.Caller{
+			ObjectID: system.ID, TenantID: tenant, AppID: system.AppID, Type: azure.TypeServicePrincipal, Name: "acct",
 			Issuer: "https://sts.windows.net/" + tenant + "/", Audience: storageAud, TokenID: got.TokenID,
-			IdentityID: system.IdentityID, ResourceID: system.IdentityID}
+			IdentityID: system.IdentityID, ResourceID: system.IdentityID,
+		}
 		if diff := cmp.Diff(want, got); diff != "" || got.TokenID == "" {
 			t.Error(diff)
 		}
@@ -149,8 +151,10 @@ func TestVerifyRefuses(t *testing.T) {
 	publicPEM := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})
 	now := time.Now()
 	with := func(change func(c *claims)) claims {
-		c := claims{Audience: storageAud, Issuer: n.issuer(), TenantID: tenant, ObjectID: p.ID, Subject: p.ID, AppID: p.AppID,
-			IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(time.Hour).Unix(), TokenID: "uti"}
+		c := claims{
+			Audience: storageAud, Issuer: n.issuer(), TenantID: tenant, ObjectID: p.ID, Subject: p.ID, AppID: p.AppID,
+			IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(time.Hour).Unix(), TokenID: "uti",
+		}
 		change(&c)
 		return c
 	}

@@ -51,7 +51,7 @@ func (s *Storage) putBlock(w http.ResponseWriter, r *azure.Request) error {
 	}
 	err = s.DB.Update(r.Context(), func(tx *store.Tx) error { return insertBlock(tx, r, id, object, data.size) })
 	if err != nil {
-		return err
+		return s.refused(r.Context(), object, err)
 	}
 	if data.md5 != nil {
 		w.Header().Set("Content-Md5", base64.StdEncoding.EncodeToString(data.md5.Sum(nil)))

@@ -23,7 +23,8 @@
 //
 // A crash before the transaction leaves at most an object without a name. The collector finds it by listing the object store,
 // when it is older than a day; no request lives longer than two hours, so it never takes an object whose row is on its
-// way. A crash after the transaction loses nothing: objects are durable before their row is. When the answer is lost the
+// way. A write that its transaction refuses deletes its object at once; after any other error the transaction may stand
+// although its answer was lost, so the object stays for the collector to decide on. A crash after the transaction loses nothing: objects are durable before their row is. When the answer is lost the
 // client sees an error though the write stands, as with any server.
 //
 // Bytes that were replaced or deleted stay for three hours. A download reads the list of its pieces once at its start and

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -144,7 +145,7 @@ func TestCrashes(t *testing.T) {
 	}
 	for _, w := range writes {
 		for _, f := range faults {
-			for at := range 4 {
+			for at := range 6 { // the longest write makes six commits, its audit records included
 				t.Run(fmt.Sprintf("%s/%s/%d", w.name, f.name, at), func(t *testing.T) {
 					t.Parallel()
 					c := newConfig(t, storetest.SQLiteURL(t))
@@ -231,18 +232,17 @@ func TestDamagedObject(t *testing.T) {
 	c.objects = objects
 	s := open(t, c)
 	s.container(t, "con")
-	s.put(t, "/con/b", pattern(200_000))
+	s.put(t, "/con/b", pattern(2<<20))
 	objects.Fail("Open", objecttest.NotApplied)
 	if a := s.do(t, "GET", "/con/b", ""); a.status != 500 {
 		t.Errorf("got %d", a.status)
 	}
-	objects.Fail("ReadAt", 0, 0, objecttest.NotApplied) // the header, the first run of segments
+	objects.Fail("ReadAt", 0, 0, objecttest.NotApplied) // after the header and the first run of segments
 	resp, err := s.client.Do(s.request(t, "GET", "/con/b", nil))
 	check(t, err)
 	defer resp.Body.Close()
-	var got bytes.Buffer
-	if _, err := got.ReadFrom(resp.Body); resp.StatusCode == 200 && err == nil && got.Len() != 200_000 {
-		t.Errorf("%d bytes of 200000 came without an error", got.Len())
+	if n, err := io.Copy(io.Discard, resp.Body); err == nil || resp.StatusCode != 200 {
+		t.Errorf("got %d, %d bytes without an error", resp.StatusCode, n)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -53,7 +54,7 @@ func (s *Storage) putBlob(w http.ResponseWriter, r *azure.Request) error {
 	}
 	sum := data.md5.Sum(nil)
 	if in.MD5 != nil && !bytes.Equal(in.MD5, sum) {
-		return s.discard(r.Context(), object, azure.Errorf(http.StatusBadRequest, "Md5Mismatch",
+		return s.refused(r.Context(), object, azure.Errorf(http.StatusBadRequest, "Md5Mismatch",
 			"The MD5 value specified in x-ms-blob-content-md5 did not match with the MD5 value calculated by the server."))
 	}
 	in.MD5 = sum
@@ -66,20 +67,22 @@ func (s *Storage) putBlob(w http.ResponseWriter, r *azure.Request) error {
 		return s.replace(tx, r, cond, in, plain, func(*target) ([]piece, error) { return pieces, nil })
 	})
 	if err != nil {
-		return err
+		return s.refused(r.Context(), object, err)
 	}
 	w.Header().Set("Content-Md5", base64.StdEncoding.EncodeToString(sum))
 	answerWrite(w, in, data)
 	return nil
 }
 
-// discard deletes an object that was refused after it had been stored, and returns why. What it leaves behind the
-// collector finds.
-func (s *Storage) discard(ctx context.Context, object string, why error) error {
-	if object != "" {
-		if err := s.Objects.Delete(ctx, object); err != nil {
-			s.Log.WarnContext(ctx, "deleting a refused object", "object", object, "err", err)
-		}
+// refused deletes the object of a write that was refused, and returns why. After any other error the transaction may
+// stand although its answer was lost: the object stays, and the collector finds it when no row names it.
+func (s *Storage) refused(ctx context.Context, object string, why error) error {
+	var e *azure.Error
+	if object == "" || !errors.As(why, &e) {
+		return why
+	}
+	if err := s.Objects.Delete(context.WithoutCancel(ctx), object); err != nil {
+		s.Log.WarnContext(ctx, "deleting the object of a refused write", "object", object, "err", err)
 	}
 	return why
 }

@@ -49,7 +49,7 @@ func (v vaultKey) current(ctx context.Context) (vaultKey, error) {
 		if got.Key == nil || got.Key.KID == nil {
 			return v, v.unusable("InvalidAnswer", "the vault's answer names no key version")
 		}
-		version = KeyIDVersion(string(*got.Key.KID))
+		version = versionOf(string(*got.Key.KID))
 	}
 	v.id.Version = version
 	return v, v.usable(got.KeyBundle, time.Now())
@@ -69,15 +69,15 @@ func (v vaultKey) newestEnabled(ctx context.Context, client *azkeys.Client) stri
 				continue
 			}
 			if version == "" || p.Attributes.Created.After(newest) {
-				version, newest = KeyIDVersion(string(*p.KID)), *p.Attributes.Created
+				version, newest = versionOf(string(*p.KID)), *p.Attributes.Created
 			}
 		}
 	}
 	return version
 }
 
-// KeyIDVersion is the version in a key identifier, or "".
-func KeyIDVersion(kid string) string {
+// versionOf is the version in a key identifier, or "".
+func versionOf(kid string) string {
 	id, err := ParseKeyID(kid)
 	if err != nil {
 		return ""

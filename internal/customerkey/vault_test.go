@@ -104,12 +104,18 @@ func (v *vault) clients() *onbehalf.Clients {
 			gone := v.unreachable
 			v.mu.Unlock()
 			if gone {
-				return nil, errors.New("connection refused")
+				return nil, noNetwork{}
 			}
 			return in.RoundTrip(r)
 		}),
 	}
 }
+
+// noNetwork is not retried, so that tests do not wait.
+type noNetwork struct{}
+
+func (noNetwork) Error() string { return "connection refused" }
+func (noNetwork) NonRetriable() {}
 
 type roundTripper func(*http.Request) (*http.Response, error)
 

@@ -85,8 +85,10 @@ func listOperations(w http.ResponseWriter, _ *azure.Request) error {
 	}
 	value := make([]operation, len(operations))
 	for i, o := range operations {
-		value[i] = operation{Name: namespace + "/" + o.action,
-			Display: display{Provider: namespace, Resource: "userAssignedIdentities", Operation: o.operation, Description: o.description}}
+		value[i] = operation{
+			Name:    namespace + "/" + o.action,
+			Display: display{Provider: namespace, Resource: "userAssignedIdentities", Operation: o.operation, Description: o.description},
+		}
 	}
 	return azure.WriteJSON(w, http.StatusOK, map[string]any{"value": value})
 }

@@ -77,10 +77,14 @@ func clientRequestID(r *http.Request) string {
 }
 
 func logRequest(log *slog.Logger, r *http.Request, ev *azure.Event, out *counted, took time.Duration) {
+	path := r.URL.EscapedPath()
+	if ev.Service == "identity" { // it holds the workload's id, which is a credential
+		path = ""
+	}
 	level := slog.LevelInfo
 	attrs := []slog.Attr{
 		slog.String("id", ev.RequestID), slog.String("service", ev.Service), slog.String("operation", ev.Operation),
-		slog.String("method", r.Method), slog.String("host", r.Host), slog.String("path", r.URL.EscapedPath()),
+		slog.String("method", r.Method), slog.String("host", r.Host), slog.String("path", path),
 		slog.Int("status", out.status), slog.Int64("bytes", out.bytes), slog.Duration("took", took), slog.String("from", r.RemoteAddr),
 	}
 	for _, a := range []struct{ key, value string }{

@@ -183,3 +183,15 @@ func TestProxyLeadsToTheServerAlone(t *testing.T) {
 		t.Errorf("another host: %v", err)
 	}
 }
+
+func TestObserveHidesWorkloads(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	h := Observe(slog.New(slog.NewJSONHandler(&log, nil)), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		azure.EventOf(r.Context()).Service = "identity"
+	}))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/msi/secret-id/token", nil))
+	if strings.Contains(log.String(), "secret-id") {
+		t.Errorf("the log holds a workload's id: %s", log.String())
+	}
+}

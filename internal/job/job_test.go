@@ -216,14 +216,27 @@ func TestOutcomes(t *testing.T) {
 	}{
 		{"done", 0, []attempt{{0, succeed}}, job.Status{State: job.Done, Attempt: 1}},
 		{"retried", 0, []attempt{{0, fail}, {time.Second, fail}, {5 * time.Second, succeed}}, job.Status{State: job.Done, Attempt: 3}},
-		{"used up", 7, []attempt{{0, fail}, {time.Second, fail}, {5 * time.Second, fail}, {30 * time.Second, fail}, {2 * time.Minute, fail},
-			{10 * time.Minute, fail}, {10 * time.Minute, fail}}, job.Status{State: job.Failed, Attempt: 7, Error: no}},
-		{"permanent", 0, []attempt{{0, func() error { return fmt.Errorf("really: %w", job.Permanent(errNo)) }}},
-			job.Status{State: job.Failed, Attempt: 1, Error: "really: " + no}},
+		{"used up", 7, []attempt{
+			{0, fail},
+			{time.Second, fail},
+			{5 * time.Second, fail},
+			{30 * time.Second, fail},
+			{2 * time.Minute, fail},
+			{10 * time.Minute, fail},
+			{10 * time.Minute, fail},
+		}, job.Status{State: job.Failed, Attempt: 7, Error: no}},
+		{
+			"permanent", 0,
+			[]attempt{{0, func() error { return fmt.Errorf("really: %w", job.Permanent(errNo)) }}},
+			job.Status{State: job.Failed, Attempt: 1, Error: "really: " + no},
+		},
 		{"postponed", 1, []attempt{{0, func() error { return job.Postpone(time.Hour, errNo) }}, {time.Hour, succeed}}, job.Status{State: job.Done, Attempt: 1}},
 		{"panic", 1, []attempt{{0, func() error { panic("out") }}}, job.Status{State: job.Failed, Attempt: 1, Error: "handler panicked: out"}},
-		{"goexit", 1, []attempt{{0, func() error { runtime.Goexit(); return nil }}},
-			job.Status{State: job.Failed, Attempt: 1, Error: "handler ended its goroutine"}},
+		{
+			"goexit", 1,
+			[]attempt{{0, func() error { runtime.Goexit(); return nil }}},
+			job.Status{State: job.Failed, Attempt: 1, Error: "handler ended its goroutine"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

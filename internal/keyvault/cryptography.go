@@ -29,8 +29,12 @@ type algorithm struct {
 var (
 	encryptions = []algorithm{{name: "RSA-OAEP-256", hash: crypto.SHA256}, {name: "RSA-OAEP", hash: crypto.SHA1}, {name: "RSA1_5"}}
 	signatures  = []algorithm{
-		{name: "RS256", hash: crypto.SHA256}, {name: "RS384", hash: crypto.SHA384}, {name: "RS512", hash: crypto.SHA512},
-		{name: "PS256", hash: crypto.SHA256, pss: true}, {name: "PS384", hash: crypto.SHA384, pss: true}, {name: "PS512", hash: crypto.SHA512, pss: true},
+		{name: "RS256", hash: crypto.SHA256},
+		{name: "RS384", hash: crypto.SHA384},
+		{name: "RS512", hash: crypto.SHA512},
+		{name: "PS256", hash: crypto.SHA256, pss: true},
+		{name: "PS384", hash: crypto.SHA384, pss: true},
+		{name: "PS512", hash: crypto.SHA512, pss: true},
 	}
 )
 
@@ -189,6 +193,7 @@ func (a algorithm) encrypt(k *rsa.PublicKey, plaintext []byte) ([]byte, error) {
 	var err error
 	limit := k.Size() - 11
 	if a.hash == 0 {
+		//lint:ignore SA1019 RSA1_5 is an algorithm of the protocol; clients choose it
 		out, err = rsa.EncryptPKCS1v15(rand.Reader, k, plaintext)
 	} else {
 		limit = k.Size() - 2*a.hash.Size() - 2
@@ -204,6 +209,7 @@ func (a algorithm) encrypt(k *rsa.PublicKey, plaintext []byte) ([]byte, error) {
 // plaintext.
 func (a algorithm) decrypt(k *rsa.PrivateKey, ciphertext []byte) (out []byte, err error) {
 	if a.hash == 0 {
+		//lint:ignore SA1019 RSA1_5 is an algorithm of the protocol; only who may decrypt gets this far
 		out, err = rsa.DecryptPKCS1v15(nil, k, ciphertext)
 	} else {
 		out, err = rsa.DecryptOAEP(a.hash.New(), nil, k, ciphertext, nil)

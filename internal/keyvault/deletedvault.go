@@ -89,27 +89,27 @@ const provider = "/subscriptions/{subscription}/providers/Microsoft.KeyVault"
 func (v *Vaults) commands() []arm.Command {
 	return []arm.Command{
 		{
-			Name: "Vaults_CheckNameAvailability", Method: http.MethodPost, Pattern: provider + "/checkNameAvailability",
+			Name: "Vaults.CheckNameAvailability", Method: http.MethodPost, Pattern: provider + "/checkNameAvailability",
 			Action: "Microsoft.KeyVault/checkNameAvailability/read", Handle: v.checkNameAvailability,
 		},
 		{
-			Name: "Vaults_ListDeleted", Method: http.MethodGet, Pattern: provider + "/deletedVaults",
+			Name: "Vaults.ListDeleted", Method: http.MethodGet, Pattern: provider + "/deletedVaults",
 			Action: "Microsoft.KeyVault/deletedVaults/read", Handle: v.listDeletedVaults,
 		},
 		{
-			Name: "Vaults_ListDeletedByLocation", Method: http.MethodGet, Pattern: provider + "/locations/{location}/deletedVaults",
+			Name: "Vaults.ListDeletedByLocation", Method: http.MethodGet, Pattern: provider + "/locations/{location}/deletedVaults",
 			Action: "Microsoft.KeyVault/locations/deletedVaults/read", Handle: v.listDeletedVaults,
 		},
 		{
-			Name: "Vaults_GetDeleted", Method: http.MethodGet, Pattern: provider + "/locations/{location}/deletedVaults/{name}",
+			Name: "Vaults.GetDeleted", Method: http.MethodGet, Pattern: provider + "/locations/{location}/deletedVaults/{name}",
 			Action: "Microsoft.KeyVault/locations/deletedVaults/read", Handle: v.getDeletedVault,
 		},
 		{
-			Name: "Vaults_PurgeDeleted", Method: http.MethodPost, Pattern: provider + "/locations/{location}/deletedVaults/{name}/purge",
+			Name: "Vaults.PurgeDeleted", Method: http.MethodPost, Pattern: provider + "/locations/{location}/deletedVaults/{name}/purge",
 			Action: "Microsoft.KeyVault/locations/deletedVaults/purge/action", Handle: v.purgeDeletedVault,
 		},
 		{
-			Name: "Vaults_UpdateAccessPolicy", Method: http.MethodPut,
+			Name: "Vaults.UpdateAccessPolicy", Method: http.MethodPut,
 			Pattern: "/subscriptions/{subscription}/resourceGroups/{resourceGroup}/providers/Microsoft.KeyVault/vaults/{name}/accessPolicies/{operation}",
 			Action:  "Microsoft.KeyVault/vaults/accessPolicies/write", Handle: v.updateAccessPolicies,
 		},

@@ -324,7 +324,9 @@ func (p *jobProperties) cancel() {
 // baseName is what the outputs of an input file are named after.
 func baseName(file string) string {
 	name := path.Base(file)
-	name = strings.TrimSuffix(name, path.Ext(name))
+	if name = strings.TrimSuffix(name, path.Ext(name)); name == "" {
+		name = "output"
+	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(`\/:*?"<>|%#`, r) {
 			return '_'

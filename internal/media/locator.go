@@ -42,7 +42,7 @@ type contentKey struct {
 	sealed []byte
 }
 
-// LocatorWrite goes from Validate through Prepare to Commit.
+// locatorWrite goes from Validate through Prepare to Commit.
 type locatorWrite struct{ keys []contentKey }
 
 var guid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
@@ -223,7 +223,7 @@ func (s *Service) contentKeys(ctx context.Context, tx *store.Tx, account, where,
 	return keys, rows.Err()
 }
 
-// open takes both layers off a content key.
+// openContentKey takes both layers off a content key.
 func (s *Service) openContentKey(key seal.Key, account string, k *contentKey) error {
 	value, err := s.unseal(key, k.sealed, "media_content_keys", account, k.kid, "sealed")
 	if err == nil && len(value) != 16 {

@@ -90,7 +90,7 @@ func FuzzTokenKey(f *testing.F) {
 func TestBaseName(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"clip.mp4": "clip", "a/b/clip.final.mov": "clip.final", "no-extension": "no-extension", `a\b:c.mp4`: "a_b_c", "ä ö.mp4": "ä ö",
+		"clip.mp4": "clip", "a/b/clip.final.mov": "clip.final", "no-extension": "no-extension", `a\b:c.mp4`: "a_b_c", "ä ö.mp4": "ä ö", ".mp4": "output",
 	} {
 		if got := baseName(in); got != want {
 			t.Errorf("%q gives %q, want %q", in, got, want)

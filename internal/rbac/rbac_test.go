@@ -60,8 +60,10 @@ func assign(t testing.TB, db *store.DB, r *rbac.RBAC, id, principal, role, scope
 }
 
 func assignment(id, principal, role, scope string) rbac.Assignment {
-	return rbac.Assignment{ID: id, PrincipalID: principal, RoleID: role, Scope: scope, PrincipalType: azure.TypeServicePrincipal,
-		Created: time.UnixMicro(1_700_000_000_000_000).UTC(), CreatedBy: bob}
+	return rbac.Assignment{
+		ID: id, PrincipalID: principal, RoleID: role, Scope: scope, PrincipalType: azure.TypeServicePrincipal,
+		Created: time.UnixMicro(1_700_000_000_000_000).UTC(), CreatedBy: bob,
+	}
 }
 
 func decide(t testing.TB, r *rbac.RBAC, principal, action string, data bool, scope string) *rbac.Decision {
@@ -135,12 +137,18 @@ func TestLeastPrivilegeFirst(t *testing.T) {
 		before []string // roles that come later, in this order
 	}{
 		{blobWrite, true, "Storage Blob Data Contributor", []string{"Storage Blob Data Owner"}},
-		{"Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read", true, "Storage Blob Data Reader",
-			[]string{"Storage Blob Data Contributor", "Storage Blob Data Owner"}},
-		{"Microsoft.KeyVault/vaults/keys/wrap/action", true, "Key Vault Crypto Service Encryption User",
-			[]string{"Key Vault Crypto User", "Key Vault Crypto Officer", "Key Vault Administrator"}},
-		{"Microsoft.KeyVault/vaults/secrets/getSecret/action", true, "Key Vault Secrets User",
-			[]string{"Key Vault Secrets Officer", "Key Vault Administrator"}},
+		{
+			"Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read", true, "Storage Blob Data Reader",
+			[]string{"Storage Blob Data Contributor", "Storage Blob Data Owner"},
+		},
+		{
+			"Microsoft.KeyVault/vaults/keys/wrap/action", true, "Key Vault Crypto Service Encryption User",
+			[]string{"Key Vault Crypto User", "Key Vault Crypto Officer", "Key Vault Administrator"},
+		},
+		{
+			"Microsoft.KeyVault/vaults/secrets/getSecret/action", true, "Key Vault Secrets User",
+			[]string{"Key Vault Secrets Officer", "Key Vault Administrator"},
+		},
 		{"Microsoft.Media/mediaservices/read", false, "Reader", []string{"Media Services Account Administrator", "Contributor", "Owner"}},
 		{"Microsoft.Media/mediaservices/write", false, "Media Services Account Administrator", []string{"Contributor", "Owner"}},
 		{"Microsoft.Authorization/roleAssignments/write", false, "Role Based Access Control Administrator", []string{"Owner"}},
@@ -277,8 +285,10 @@ func TestDefinitions(t *testing.T) {
 	storetest.Each(t, []store.Schema{rbac.Schema}, func(t *testing.T, db *store.DB) {
 		ctx := t.Context()
 		r := open(t, db)
-		role := rbac.Definition{ID: "cccccccc-0000-4000-8000-000000000003", Name: "Blob auditor", Description: "d", Scopes: []string{group},
-			Permissions: []rbac.Permission{{Actions: []string{"*/read"}, NotActions: []string{"*/secret/read"}, DataActions: []string{}, NotDataActions: []string{}}}}
+		role := rbac.Definition{
+			ID: "cccccccc-0000-4000-8000-000000000003", Name: "Blob auditor", Description: "d", Scopes: []string{group},
+			Permissions: []rbac.Permission{{Actions: []string{"*/read"}, NotActions: []string{"*/secret/read"}, DataActions: []string{}, NotDataActions: []string{}}},
+		}
 		define := func(d rbac.Definition) error {
 			return try(db, func(ctx context.Context, tx *store.Tx) error { return r.Define(ctx, tx, d) })
 		}
@@ -396,8 +406,10 @@ func TestOtherNode(t *testing.T) {
 // TestModel compares decisions with a model that knows no index, no cache and no normal form.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	scopes := []string{"/", "/subscriptions/s", "/subscriptions/S/resourceGroups/g", "/subscriptions/s/resourceGroups/G2",
-		"/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a", "/subscriptions/s/resourcegroups/g/providers/Microsoft.Storage/storageAccounts/ab"}
+	scopes := []string{
+		"/", "/subscriptions/s", "/subscriptions/S/resourceGroups/g", "/subscriptions/s/resourceGroups/G2",
+		"/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a", "/subscriptions/s/resourcegroups/g/providers/Microsoft.Storage/storageAccounts/ab",
+	}
 	actions := map[string]map[string]bool{ // role: what it allows of the probes below
 		owner:           {"read": true, "write": true},
 		reader:          {"read": true},
@@ -420,8 +432,10 @@ func TestModel(t *testing.T) {
 		n := 0
 		t.Repeat(map[string]func(*rapid.T){
 			"assign": func(t *rapid.T) {
-				k := key{rapid.SampledFrom(principals).Draw(t, "principal"),
-					rapid.SampledFrom([]string{owner, reader, blobContributor}).Draw(t, "role"), rapid.SampledFrom(scopes).Draw(t, "scope")}
+				k := key{
+					rapid.SampledFrom(principals).Draw(t, "principal"),
+					rapid.SampledFrom([]string{owner, reader, blobContributor}).Draw(t, "role"), rapid.SampledFrom(scopes).Draw(t, "scope"),
+				}
 				n++
 				id := fmt.Sprint("id", n)
 				err := try(db, func(ctx context.Context, tx *store.Tx) error {

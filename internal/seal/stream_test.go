@@ -23,9 +23,11 @@ import (
 )
 
 // sizes stand around every border of the format.
-var sizes = []int{0, 1, 15, 16, 17, firstPlain - 1, firstPlain, firstPlain + 1, firstPlain + otherPlain - 1,
+var sizes = []int{
+	0, 1, 15, 16, 17, firstPlain - 1, firstPlain, firstPlain + 1, firstPlain + otherPlain - 1,
 	firstPlain + otherPlain, firstPlain + otherPlain + 1, firstPlain + 2*otherPlain + 5,
-	firstPlain + (runSegments+1)*otherPlain, firstPlain + (2*runSegments+1)*otherPlain + 7}
+	firstPlain + (runSegments+1)*otherPlain, firstPlain + (2*runSegments+1)*otherPlain + 7,
+}
 
 func pattern(n int) []byte {
 	b := make([]byte, n)
@@ -120,7 +122,9 @@ func TestTinksVectors(t *testing.T) {
 		want             string
 	}{
 		{
-			"three segments", tinkParameters{hash: sha1.New, derived: 16, segment: 64}, "6eb56cdc726dfbe5d57f2fcdc6e9345b", "aad",
+			"three segments",
+			tinkParameters{hash: sha1.New, derived: 16, segment: 64},
+			"6eb56cdc726dfbe5d57f2fcdc6e9345b", "aad",
 			"1893b3af5e14ab378d065addfc8484da642c0862877baea8" +
 				"db92d9c77406a406168478821c4298eab3e6d531277f4c1a051714faebcaefcbca7b7be05e9445ea" +
 				"a0bb2904153398a25084dd80ae0edcd1c3079fcea2cd3770630ee36f7539207b8ec9d754956d486b71cdf989f0ed6fba6779b63558be0a66e668df14e1603cd2" +
@@ -128,11 +132,14 @@ func TestTinksVectors(t *testing.T) {
 			"This is a fairly long plaintext. It is of the exact length to create three output blocks. ",
 		},
 		{
-			"empty, SHA-256", tinkParameters{hash: sha256.New, derived: 16, segment: 64}, "6eb56cdc726dfbe5d57f2fcdc6e9345b", "",
+			"empty, SHA-256",
+			tinkParameters{hash: sha256.New, derived: 16, segment: 64},
+			"6eb56cdc726dfbe5d57f2fcdc6e9345b", "",
 			"18be78bce0cab6fd38a9041eea8ab0ffc4cf17e3c00b661d3927f5f79069f41a210fedc40b25648c", "",
 		},
 		{
-			"full first segment, 256-bit keys", tinkParameters{hash: sha1.New, derived: 32, segment: 120},
+			"full first segment, 256-bit keys",
+			tinkParameters{hash: sha1.New, derived: 32, segment: 120},
 			"00112233445566778899aabbccddeeff6eb56cdc726dfbe5d57f2fcdc6e9345b", "\x00\x01\x02\x03",
 			"28782994617714a80fa085e15051a16854522330d6d0f26c049b2192f09cdd98b2eb90c753bfff277a29e54fa4afb15d648c28477eb07f012535c767f5" +
 				"fdce24ffffae318480c1d37357d6d3c511159318afa09ef38aa3f5456fd7817c5c02dd6e1a7fef174c8bd24e38b5982ac105497c0101ac5581fe5b",
@@ -267,8 +274,10 @@ func TestSizes(t *testing.T) {
 			t.Fatalf("PlainSize(SealedSize(%d)) = %d, %v", n, got, err)
 		}
 	})
-	for _, sealed := range []int64{-1, 0, 39, 55, segmentSize + 1, segmentSize + tagSize, 3*segmentSize + 3,
-		SealedSize(maxPlainSize) + 1, 1 << 62} {
+	for _, sealed := range []int64{
+		-1, 0, 39, 55, segmentSize + 1, segmentSize + tagSize, 3*segmentSize + 3,
+		SealedSize(maxPlainSize) + 1, 1 << 62,
+	} {
 		if n, err := PlainSize(sealed); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("PlainSize(%d) = %d, %v", sealed, n, err)
 		}

@@ -167,8 +167,10 @@ func testMissing(t *testing.T, s object.Store) {
 }
 
 func testKeys(t *testing.T, s object.Store) {
-	good := []string{"abcdefgh", "ABCDEFGI", "0123456789", "........", "..______", "ab..cdef", "-------a", "a.b-c_d.e",
-		"tmp-0123", strings.Repeat("k", 128)}
+	good := []string{
+		"abcdefgh", "ABCDEFGI", "0123456789", "........", "..______", "ab..cdef", "-------a", "a.b-c_d.e",
+		"tmp-0123", strings.Repeat("k", 128),
+	}
 	for i, key := range good {
 		put(t, s, key, []byte{byte(i)})
 	}
@@ -180,8 +182,10 @@ func testKeys(t *testing.T, s object.Store) {
 	if diff := cmp.Diff(want, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
-	for _, key := range []string{"", "short-1", strings.Repeat("k", 129), "../../../etc", "/absolute", "abc/defgh",
-		`abc\defgh`, "abcdefg\x00", "abcdefg ", "abcdefgé", "abcdefg\n", "abcdefg%2e"} {
+	for _, key := range []string{
+		"", "short-1", strings.Repeat("k", 129), "../../../etc", "/absolute", "abc/defgh",
+		`abc\defgh`, "abcdefg\x00", "abcdefg ", "abcdefgé", "abcdefg\n", "abcdefg%2e",
+	} {
 		if _, err := s.Put(t.Context(), key, strings.NewReader("x")); err == nil {
 			t.Errorf("Put(%q) succeeded", key)
 		}

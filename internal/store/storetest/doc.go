@@ -7,6 +7,6 @@
 // and then stops the server and removes the folder. PostgreSQL refuses to run as root, so root runs it as the user
 // postgres, or nobody.
 //
-// With KEYREEL_TEST_POSTGRES set to the URL of a superuser's connection, that server is used instead, so that the
+// With TEST_KEYREEL_POSTGRES set to the URL of a superuser's connection, that server is used instead, so that the
 // tests of all packages can share one.
 package storetest

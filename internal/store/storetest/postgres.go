@@ -21,7 +21,7 @@ import (
 
 // server is the one PostgreSQL of the test binary: the URL of a superuser's connection to it.
 var server = sync.OnceValues(func() (string, error) {
-	if url := os.Getenv("KEYREEL_TEST_POSTGRES"); url != "" {
+	if url := os.Getenv("TEST_KEYREEL_POSTGRES"); url != "" {
 		return url, nil
 	}
 	return startPostgres()
@@ -36,7 +36,7 @@ func PostgresURL(t testing.TB) string {
 	}
 	u, err := url.Parse(admin)
 	if err != nil {
-		t.Fatalf("KEYREEL_TEST_POSTGRES: %v", err)
+		t.Fatalf("TEST_KEYREEL_POSTGRES: %v", err)
 	}
 	name := "keyreel_" + strings.ToLower(rand.Text())
 	run(t, admin, `CREATE DATABASE `+name+` TEMPLATE template0 ENCODING 'UTF8'`)
@@ -134,6 +134,6 @@ func postgresBin() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		return filepath.Dir(path), nil
 	}
-	return "", errors.New("this test needs PostgreSQL: run 'apt-get install -y postgresql', or set KEYREEL_TEST_POSTGRES " +
+	return "", errors.New("this test needs PostgreSQL: run 'apt-get install -y postgresql', or set TEST_KEYREEL_POSTGRES " +
 		"to the URL of a superuser's connection")
 }

@@ -6,5 +6,5 @@ import (
 )
 
 func unprivileged(string) (*syscall.SysProcAttr, error) {
-	return nil, errors.New("tests do not start PostgreSQL on Windows: set KEYREEL_TEST_POSTGRES to the URL of a superuser's connection")
+	return nil, errors.New("tests do not start PostgreSQL on Windows: set TEST_KEYREEL_POSTGRES to the URL of a superuser's connection")
 }

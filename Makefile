@@ -5,7 +5,7 @@ TOOL    = $(GO) tool -modfile=tools/go.mod
 PKGS    = ./...
 export CGO_ENABLED ?= 1
 
-.PHONY: help build demo test check lint race bench fuzz conformance deps-test deps-demo
+.PHONY: help build demo test check lint fmt race bench fuzz conformance deps-test deps-demo
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

@@ -140,8 +140,10 @@ func TestCrashes(t *testing.T) {
 		object      objecttest.Fault
 	}
 	faults := []fault{
-		{"commit not applied", "commit.before", 0}, {"commit answer lost", "commit.after", 0},
-		{"object not stored", "", objecttest.NotApplied}, {"object answer lost", "", objecttest.AnswerLost},
+		{"commit not applied", "commit.before", 0},
+		{"commit answer lost", "commit.after", 0},
+		{"object not stored", "", objecttest.NotApplied},
+		{"object answer lost", "", objecttest.AnswerLost},
 	}
 	for _, w := range writes {
 		for _, f := range faults {

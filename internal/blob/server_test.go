@@ -183,6 +183,7 @@ func (noIdentities) RemoveSystem(context.Context, *store.Tx, azure.ResourceID) e
 func (noIdentities) UserAssigned(context.Context, *store.Tx, azure.ResourceID) (string, string, error) {
 	return "", "", errors.New("no identities here")
 }
+
 func (noIdentities) PrincipalType(context.Context, *store.Tx, string) (string, error) {
 	return azure.TypeServicePrincipal, nil
 }

@@ -64,8 +64,15 @@ func TestBlobReader(t *testing.T) {
 		off, n int
 		err    error
 	}{
-		{0, 10, nil}, {blockSize - 3, 7, nil}, {blockSize, blockSize, nil}, {0, len(data), nil}, {5, 2 * blockSize, nil},
-		{len(data) - 4, 8, io.EOF}, {len(data), 1, io.EOF}, {len(data) + 9, 1, io.EOF}, {7, 0, nil},
+		{0, 10, nil},
+		{blockSize - 3, 7, nil},
+		{blockSize, blockSize, nil},
+		{0, len(data), nil},
+		{5, 2 * blockSize, nil},
+		{len(data) - 4, 8, io.EOF},
+		{len(data), 1, io.EOF},
+		{len(data) + 9, 1, io.EOF},
+		{7, 0, nil},
 	} {
 		p := make([]byte, tt.n)
 		n, err := reader.ReadAt(p, int64(tt.off))

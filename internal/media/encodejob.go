@@ -261,8 +261,10 @@ func (e *encoding) encode(ctx context.Context) error {
 		}
 		if seen == nil {
 			e.service.o.Log.ErrorContext(ctx, "giving up an encoding job", "job", e.id.String(), "err", err)
-			seen = &outputError{Code: "ServiceError", Category: "Service", Retry: "MayRetry", Details: []errorDetail{},
-				Message: "The server met an unexpected condition. Its log names the job."}
+			seen = &outputError{
+				Code: "ServiceError", Category: "Service", Retry: "MayRetry", Details: []errorDetail{},
+				Message: "The server met an unexpected condition. Its log names the job.",
+			}
 		}
 		end := time.Now().UTC()
 		o.State, o.Error, o.EndTime, failed = jobError, seen, &end, true
@@ -407,8 +409,10 @@ func (e *encoding) firstMedia(ctx context.Context, t storageTarget, from *contai
 			}
 		}
 	}
-	return "", &encode.JobError{Code: "ContentMalformed", Category: "Content", Retry: "DoNotRetry",
-		Message: fmt.Sprintf("The input asset '%s' holds no media file.", e.job.Input.AssetName)}
+	return "", &encode.JobError{
+		Code: "ContentMalformed", Category: "Content", Retry: "DoNotRetry",
+		Message: fmt.Sprintf("The input asset '%s' holds no media file.", e.job.Input.AssetName),
+	}
 }
 
 // upload writes the output files into the asset, the server manifest last.

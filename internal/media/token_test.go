@@ -31,8 +31,10 @@ func TestRSATokens(t *testing.T) {
 	}
 	r := &keyPermission{
 		Type: tokenRestriction, Issuer: "i", Audience: "a", TokenType: "Jwt",
-		PrimaryVerificationKey: &tokenKey{Type: rsaTokenKey,
-			Modulus: base64.StdEncoding.EncodeToString(key.N.Bytes()), Exponent: base64.StdEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes())},
+		PrimaryVerificationKey: &tokenKey{
+			Type:    rsaTokenKey,
+			Modulus: base64.StdEncoding.EncodeToString(key.N.Bytes()), Exponent: base64.StdEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes()),
+		},
 	}
 	sign := func(alg jose.SignatureAlgorithm, k any) string {
 		s, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: k}, nil)
@@ -62,8 +64,10 @@ func TestRSATokens(t *testing.T) {
 // FuzzToken: whatever is sent as a token, it neither passes nor panics.
 func FuzzToken(f *testing.F) {
 	value := base64.StdEncoding.EncodeToString(secret)
-	r := &keyPermission{Type: tokenRestriction, Issuer: "i", Audience: "a", TokenType: "Jwt",
-		PrimaryVerificationKey: &tokenKey{Type: symmetricTokenKey, KeyValue: &value}}
+	r := &keyPermission{
+		Type: tokenRestriction, Issuer: "i", Audience: "a", TokenType: "Jwt",
+		PrimaryVerificationKey: &tokenKey{Type: symmetricTokenKey, KeyValue: &value},
+	}
 	for _, s := range []string{"", ".", "..", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "eyJhbGciOiJIUzI1NiJ9.e30.AAAA", `{"payload":""}`} {
 		f.Add(s)
 	}

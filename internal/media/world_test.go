@@ -55,6 +55,7 @@ func (identities) RemoveSystem(context.Context, *store.Tx, azure.ResourceID) err
 func (identities) UserAssigned(_ context.Context, _ *store.Tx, id azure.ResourceID) (string, string, error) {
 	return "user-" + id.Name(), "client", nil
 }
+
 func (identities) PrincipalType(context.Context, *store.Tx, string) (string, error) {
 	return azure.TypeServicePrincipal, nil
 }
@@ -109,8 +110,10 @@ func newWorld(t *testing.T, db *store.DB) *world {
 	must(err)
 	must(m.Register(w.Provider()))
 	plain := func(name string) arm.Type {
-		return arm.Type{Name: name, Versions: []string{"2023-01-01"}, Tracked: true, Unique: true,
-			Validate: func(_ context.Context, _ *store.Tx, w *arm.Write) error { w.New.Properties = w.Body; return nil }}
+		return arm.Type{
+			Name: name, Versions: []string{"2023-01-01"}, Tracked: true, Unique: true,
+			Validate: func(_ context.Context, _ *store.Tx, w *arm.Write) error { w.New.Properties = w.Body; return nil },
+		}
 	}
 	must(m.Register(arm.Provider{Namespace: "Microsoft.Storage", Types: []arm.Type{plain(storageAccountType)}}))
 	must(m.Register(arm.Provider{Namespace: "Microsoft.KeyVault", Types: []arm.Type{plain(vaultType)}}))
@@ -231,10 +234,12 @@ func (w *world) child(path, properties string) answer {
 	w.t.Helper()
 	return w.put(acct+path, asyncV, `{"properties":`+properties+`}`)
 }
+
 func (w *world) stream(method, path string) answer {
 	w.t.Helper()
 	return w.serve(w.StreamingHandler(), method, "https://default-acct1.streaming.keyreel.test"+path, "", "")
 }
+
 func (w *world) key(query, token string) answer {
 	w.t.Helper()
 	return w.serve(w.KeyDeliveryHandler(), "GET", "https://acct1.keydelivery.keyreel.test/"+query, token, "")

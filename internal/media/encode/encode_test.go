@@ -84,8 +84,11 @@ func TestRun(t *testing.T) {
 		files        []string
 		sizes        [][2]int // of the video tracks
 	}{
-		{"AdaptiveStreaming", builtIn("AdaptiveStreaming"),
-			[]string{"talk_320x240_*.mp4", "talk_240x180_*.mp4", "talk_AACAudio_128.mp4", "talk.ism"}, [][2]int{{320, 240}, {240, 180}}},
+		{
+			"AdaptiveStreaming", builtIn("AdaptiveStreaming"),
+			[]string{"talk_320x240_*.mp4", "talk_240x180_*.mp4", "talk_AACAudio_128.mp4", "talk.ism"},
+			[][2]int{{320, 240}, {240, 180}},
+		},
 		{"single bitrate is interleaved, never scaled up", builtIn("H264SingleBitrate720p"), []string{"talk_320x240_4500.mp4", "talk.ism"}, [][2]int{{320, 240}}},
 		{"copy", builtIn("CopyAllBitrateNonInterleaved"), []string{"talk_320x240_copy.mp4", "talk_AACAudio_copy.mp4", "talk.ism"}, [][2]int{{320, 240}}},
 		{"audio", builtIn("AACGoodQualityAudio"), []string{"talk_AACAudio_192.mp4", "talk.ism"}, nil},
@@ -302,8 +305,10 @@ func TestParsePresetRefuses(t *testing.T) {
 func FuzzParsePreset(f *testing.F) {
 	f.Add([]byte(builtIn("AdaptiveStreaming")))
 	f.Add([]byte(twoRungs))
-	media := &encode.Media{Duration: time.Second,
-		Video: &encode.VideoStream{Codec: "h264", Width: 1080, Height: 1921, FrameRate: 29.97}, Audio: &encode.AudioStream{Codec: "aac", Channels: 1}}
+	media := &encode.Media{
+		Duration: time.Second,
+		Video:    &encode.VideoStream{Codec: "h264", Width: 1080, Height: 1921, FrameRate: 29.97}, Audio: &encode.AudioStream{Codec: "aac", Channels: 1},
+	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		p, err := encode.ParsePreset(doc)
 		if err != nil {

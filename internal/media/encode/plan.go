@@ -248,11 +248,13 @@ func filterGraph(renditions []rendition, files []file) string {
 // it counts frames.
 func (p *Preset) videoArgs(r *rendition, v *VideoStream) []string {
 	interval := p.keyframe.Seconds()
-	args := []string{"-c:v", "libx264", "-preset", p.speed, "-profile:v", r.profile,
+	args := []string{
+		"-c:v", "libx264", "-preset", p.speed, "-profile:v", r.profile,
 		"-b:v", strconv.Itoa(r.bitrate), "-maxrate", strconv.Itoa(r.maxBitrate),
 		"-bufsize", strconv.Itoa(int(float64(r.maxBitrate) * r.buffer.Seconds())),
 		"-force_key_frames", fmt.Sprintf("expr:gte(t,n_forced*%g)", interval), "-forced-idr", "1",
-		"-g", strconv.Itoa(int(math.Ceil(v.FrameRate * interval * 2))), "-flags", "+cgop"}
+		"-g", strconv.Itoa(int(math.Ceil(v.FrameRate * interval * 2))), "-flags", "+cgop",
+	}
 	if !p.scenes {
 		args = append(args, "-sc_threshold", "0")
 	}

@@ -138,8 +138,11 @@ func (p *Preset) configure(path string, raw json.RawMessage) error {
 		v         *int
 		low, high int
 	}{
-		{"minBitrateBps", &p.limits.minBitrate, 1, 100_000_000}, {"maxBitrateBps", &p.limits.maxBitrate, 10_000, 100_000_000},
-		{"minHeight", &p.limits.minHeight, 1, 8192}, {"maxHeight", &p.limits.maxHeight, 2, 8192}, {"maxLayers", &p.limits.maxLayers, 1, 20},
+		{"minBitrateBps", &p.limits.minBitrate, 1, 100_000_000},
+		{"maxBitrateBps", &p.limits.maxBitrate, 10_000, 100_000_000},
+		{"minHeight", &p.limits.minHeight, 1, 8192},
+		{"maxHeight", &p.limits.maxHeight, 2, 8192},
+		{"maxLayers", &p.limits.maxLayers, 1, 20},
 	} {
 		if err := o.takeNumber(n.name, n.v, n.low, n.high); err != nil {
 			return err

@@ -41,8 +41,10 @@ const (
 )
 
 func x264(gop int, extra ...string) []string {
-	return append([]string{"-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", "2", "-g", fmt.Sprint(gop),
-		"-x264-params", "scenecut=0:open-gop=0:b-pyramid=none:bframes=2:b-adapt=0", "-movflags", "+faststart"}, extra...)
+	return append([]string{
+		"-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", "2", "-g", fmt.Sprint(gop),
+		"-x264-params", "scenecut=0:open-gop=0:b-pyramid=none:bframes=2:b-adapt=0", "-movflags", "+faststart",
+	}, extra...)
 }
 
 // encodeVideo writes a video-only file with B-frames.
@@ -237,13 +239,19 @@ func TestPlayback(t *testing.T) {
 		{"hls aes-128", ladder, "manifest(format=m3u8-cmaf,encryption=cbc)", "", []check{{"0:v:0", "high.mp4", "0:v"}, {"0:a:0", "audio.mp4", "0:a"}}},
 		{"hls aes-128 with token", ladder, "manifest(format=m3u8-cmaf,encryption=cbc)", "e30.a+b/&c=", []check{{"0:v:1", "low.mp4", "0:v"}}},
 		{"hls interleaved", interleaved, "manifest(format=m3u8-cmaf)", "", []check{{"0:v:0", "both.mp4", "0:v"}, {"0:a:0", "both.mp4", "0:a"}}},
-		{"hls moov last, long GOP", &stream.ServerManifest{Tracks: []stream.ServerTrack{{Kind: stream.Video, Source: "long.mp4"}}},
-			"manifest(format=m3u8-cmaf)", "", []check{{"0:v:0", "long.mp4", "0:v"}}},
+		{
+			"hls moov last, long GOP", &stream.ServerManifest{Tracks: []stream.ServerTrack{{Kind: stream.Video, Source: "long.mp4"}}},
+			"manifest(format=m3u8-cmaf)", "",
+			[]check{{"0:v:0", "long.mp4", "0:v"}},
+		},
 		{"hls late video", both("late.mp4"), "manifest(format=m3u8-cmaf)", "", []check{{"0:v:0", "late.mp4", "0:v"}, {"0:a:0", "late.mp4", "0:a"}}},
 		{"dash late video", both("late.mp4"), "manifest(format=mpd-time-cmaf)", "", []check{{"0:v:0", "late.mp4", "0:v"}, {"0:a:0", "late.mp4", "0:a"}}},
 		{"hls cut", both("cut.mp4"), "manifest(format=m3u8-cmaf)", "", []check{{"0:v:0", "cut.mp4", "0:v"}, {"0:a:0", "cut.mp4", "0:a"}}},
-		{"hls audio only", &stream.ServerManifest{Tracks: []stream.ServerTrack{{Kind: stream.Audio, Source: "audio.mp4"}}},
-			"manifest(format=m3u8-cmaf)", "", []check{{"0:a:0", "audio.mp4", "0:a"}}},
+		{
+			"hls audio only", &stream.ServerManifest{Tracks: []stream.ServerTrack{{Kind: stream.Audio, Source: "audio.mp4"}}},
+			"manifest(format=m3u8-cmaf)", "",
+			[]check{{"0:a:0", "audio.mp4", "0:a"}},
+		},
 		{"dash cmaf", ladder, "manifest(format=mpd-time-cmaf)", "", []check{{"0:v:0", "high.mp4", "0:v"}, {"0:v:1", "low.mp4", "0:v"}, {"0:a:0", "audio.mp4", "0:a"}}},
 		{"dash csf with token", interleaved, "manifest(format=mpd-time-csf).mpd", "a$b", []check{{"0:v:0", "both.mp4", "0:v"}}},
 	} {

@@ -62,6 +62,7 @@ func (b rawBox) Encode(w io.Writer) error {
 	_, err := w.Write(b)
 	return err
 }
+
 func (b rawBox) EncodeSW(sw bits.SliceWriter) error {
 	sw.WriteBytes(b)
 	return sw.AccError()

@@ -23,8 +23,10 @@ import (
 func tiny(t testing.TB, extra ...string) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tiny.mp4")
-	args := []string{"-f", "lavfi", "-i", "testsrc2=size=64x36:rate=10:duration=1", "-f", "lavfi", "-i", "sine=duration=1",
-		"-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "5", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "32k", "-metadata:s:a:0", "language=fra"}
+	args := []string{
+		"-f", "lavfi", "-i", "testsrc2=size=64x36:rate=10:duration=1", "-f", "lavfi", "-i", "sine=duration=1",
+		"-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "5", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "32k", "-metadata:s:a:0", "language=fra",
+	}
 	ffmpeg(t, append(append(args, extra...), path)...)
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -122,8 +124,10 @@ func FuzzOpen(f *testing.F) {
 		}
 		manifest := &stream.ServerManifest{}
 		for _, track := range m.Tracks {
-			manifest.Tracks = append(manifest.Tracks, stream.ServerTrack{Kind: track.Kind, Source: "x", TrackID: track.ID,
-				Bitrate: int64(len(manifest.Tracks)), Name: fmt.Sprint("t", len(manifest.Tracks))})
+			manifest.Tracks = append(manifest.Tracks, stream.ServerTrack{
+				Kind: track.Kind, Source: "x", TrackID: track.ID,
+				Bitrate: int64(len(manifest.Tracks)), Name: fmt.Sprint("t", len(manifest.Tracks)),
+			})
 		}
 		p, err := stream.NewPresentation(manifest, map[string]*stream.Movie{"x": m})
 		if err != nil {

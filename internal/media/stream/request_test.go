@@ -24,14 +24,22 @@ func TestParseRequest(t *testing.T) {
 		{"ignite.ISM/MANIFEST(Format=M3U8-CMAF,audio-only=false)", stream.Request{Manifest: "ignite.ISM", Format: hls}},
 		{"ignite.ism/manifest(format=mpd-time-cmaf).mpd", stream.Request{Manifest: ism, Format: stream.DASHCMAF}},
 		{"ignite.ism/Manifest(format=mpd-time-csf)", stream.Request{Manifest: ism, Format: stream.DASHCSF}},
-		{"ignite.ism/QualityLevels(1154816)/Manifest(video,format=m3u8-cmaf)",
-			stream.Request{Manifest: ism, Target: stream.Playlist, Format: hls, Bitrate: 1154816, Track: "video"}},
-		{"ignite.ism/qualitylevels(128041)/fragments(aac_eng_2_128041_2_1=i,format=m3u8-cmaf)",
-			stream.Request{Manifest: ism, Target: stream.Init, Format: hls, Bitrate: 128041, Track: "aac_eng_2_128041_2_1"}},
-		{"ignite.ism/QualityLevels(1154816)/Fragments(video=20000000,format=m3u8-cmaf,encryption=cbc)",
-			stream.Request{Manifest: ism, Target: stream.Fragment, Format: hls, Encrypted: true, Bitrate: 1154816, Track: "video", Time: 20000000}},
-		{"a b (1).ism/QualityLevels(1)/Fragments(video=0,format=mpd-time-csf)",
-			stream.Request{Manifest: "a b (1).ism", Target: stream.Fragment, Format: stream.DASHCSF, Bitrate: 1, Track: "video"}},
+		{
+			"ignite.ism/QualityLevels(1154816)/Manifest(video,format=m3u8-cmaf)",
+			stream.Request{Manifest: ism, Target: stream.Playlist, Format: hls, Bitrate: 1154816, Track: "video"},
+		},
+		{
+			"ignite.ism/qualitylevels(128041)/fragments(aac_eng_2_128041_2_1=i,format=m3u8-cmaf)",
+			stream.Request{Manifest: ism, Target: stream.Init, Format: hls, Bitrate: 128041, Track: "aac_eng_2_128041_2_1"},
+		},
+		{
+			"ignite.ism/QualityLevels(1154816)/Fragments(video=20000000,format=m3u8-cmaf,encryption=cbc)",
+			stream.Request{Manifest: ism, Target: stream.Fragment, Format: hls, Encrypted: true, Bitrate: 1154816, Track: "video", Time: 20000000},
+		},
+		{
+			"a b (1).ism/QualityLevels(1)/Fragments(video=0,format=mpd-time-csf)",
+			stream.Request{Manifest: "a b (1).ism", Target: stream.Fragment, Format: stream.DASHCSF, Bitrate: 1, Track: "video"},
+		},
 	} {
 		t.Run(tc.path, func(t *testing.T) {
 			t.Parallel()

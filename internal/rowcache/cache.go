@@ -36,6 +36,8 @@ type Cache[V any] struct {
 	epoch      uint64 // counts invalidations, so that a load that ran across one is not kept
 	generation int64  // every change up to this one is reflected
 	compared   time.Time
+	failed     time.Time // when the last comparison failed, and why
+	failure    error
 }
 
 // Get returns the value of a key, from memory or through s.Load.
@@ -105,6 +107,7 @@ func (c *Cache[V]) lookup(key string) (v V, ok bool, epoch uint64, age time.Dura
 
 // compare looks at the generation row, unless somebody else does or just has.
 func (c *Cache[V]) compare(ctx context.Context, s Source[V]) error {
+	asked := time.Now()
 	if c.age() < trustFor {
 		if !c.comparing.TryLock() {
 			return nil
@@ -116,8 +119,14 @@ func (c *Cache[V]) compare(ctx context.Context, s Source[V]) error {
 	if c.age() < compareAfter {
 		return nil
 	}
+	// Those who waited for a comparison that failed share its failure: one after another, each would wait for a
+	// database that hangs, far beyond the time that its request has.
+	if err := c.failedSince(asked); err != nil {
+		return err
+	}
 	begun := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, trustFor-compareAfter)
+	parent := ctx
+	ctx, cancel := context.WithTimeout(parent, trustFor-compareAfter)
 	defer cancel()
 	var n int64
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
@@ -127,7 +136,13 @@ func (c *Cache[V]) compare(ctx context.Context, s Source[V]) error {
 		if c.age() < trustFor {
 			return nil
 		}
-		return fmt.Errorf("asking %s for other nodes' changes: %w", s.Table, err)
+		err = fmt.Errorf("asking %s for other nodes' changes: %w", s.Table, err)
+		if parent.Err() == nil { // a caller who gave up says nothing of the database
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.failed, c.failure = time.Now(), err
+		}
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,6 +153,15 @@ func (c *Cache[V]) compare(ctx context.Context, s Source[V]) error {
 		c.generation = n
 	}
 	return nil
+}
+
+func (c *Cache[V]) failedSince(asked time.Time) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.failed.Before(asked) {
+		return nil
+	}
+	return c.failure
 }
 
 func (c *Cache[V]) age() time.Duration {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
@@ -170,6 +171,85 @@ func TestUnreachableDatabase(t *testing.T) {
 			t.Errorf("after 4 s it still answers %q", v)
 		}
 	})
+}
+
+// A change that was applied while its answer was lost runs no hooks; it is found as another node's is.
+func TestAppliedButReportedAsFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		lost := false
+		db, err := store.Open(t.Context(), store.Options{
+			URL: storetest.SQLiteURL(t), Schemas: []store.Schema{schema},
+			Fault: func(point string) error {
+				if lost && point == "commit.after" {
+					return errors.New("answer lost")
+				}
+				return nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		n := &node{db: db}
+		n.set(t, "a", "1", "a")
+		n.want(t, "before", "a", "1", 1)
+		lost = true
+		err = db.Update(t.Context(), func(tx *store.Tx) error {
+			if _, err := tx.Exec(t.Context(), `UPDATE probe_values SET v = '2'`); err != nil {
+				return err
+			}
+			return n.Changed(t.Context(), tx, table, "a")
+		})
+		if err == nil {
+			t.Fatal("the answer was not lost")
+		}
+		time.Sleep(1100 * time.Millisecond)
+		n.want(t, "a second after the change", "a", "2", 2)
+	})
+}
+
+// A database that hangs holds everybody up for one comparison (3 s), not for one each.
+func TestHangingDatabase(t *testing.T) {
+	t.Parallel()
+	n := &node{db: storetest.SQLite(t, schema)}
+	occupied, release := context.WithCancel(t.Context())
+	var views sync.WaitGroup
+	defer views.Wait()
+	defer release()
+	const readers = 32 // as many as run at the same time
+	started := make(chan struct{}, readers)
+	for range readers {
+		views.Go(func() {
+			_ = n.db.View(occupied, func(*store.Tx) error {
+				started <- struct{}{}
+				<-occupied.Done()
+				return nil
+			})
+		})
+	}
+	for range readers {
+		<-started
+	}
+	const callers = 8
+	failed := make(chan error, callers)
+	begun := time.Now()
+	for range callers {
+		go func() {
+			ctx, cancel := context.WithTimeout(occupied, 20*time.Second)
+			defer cancel()
+			_, err := n.get(ctx, "a")
+			failed <- err
+		}()
+	}
+	for range callers {
+		if err := <-failed; err == nil {
+			t.Error("answered without the database")
+		}
+	}
+	if took := time.Since(begun); took > 8*time.Second {
+		t.Errorf("the last of %d callers was held up for %v", callers, took)
+	}
 }
 
 func BenchmarkGet(b *testing.B) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -16,6 +17,8 @@ import (
 const (
 	postgresConns   = 20  // a node's connections at most
 	postgresRetries = 200 // of a transaction that others keep getting in the way of
+	// commitTimeout is how long a server may take over a commit before its connection is given up.
+	commitTimeout = time.Minute
 	// migrationLock is the advisory lock under which one node at a time migrates. The number is arbitrary.
 	migrationLock = 0x6b657972
 )
@@ -107,15 +110,25 @@ func (p *postgresDB) update(ctx context.Context, fn func(*Tx) error) ([]func(), 
 // transact runs fn in a transaction and ends it. again reports that it failed because of another transaction, was
 // undone, and is to be tried again.
 func (p *postgresDB) transact(ctx context.Context, o sql.TxOptions, fn func(*Tx) error) (_ []func(), err error, again bool) {
-	sqlTx, err := p.db.BeginTx(ctx, &o)
+	// The end of ctx undoes the transaction while fn runs, and not once it has returned: a commit that is cut off would
+	// have no outcome that anybody knows.
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	detach := context.AfterFunc(ctx, cancel)
+	defer detach()
+	sqlTx, err := p.begin(own, &o)
 	if err != nil {
-		return nil, fmt.Errorf("store: beginning: %w", err), false
+		return nil, fmt.Errorf("store: beginning: %w", cmp.Or(ctx.Err(), err)), false
 	}
 	defer sqlTx.Rollback() // also when fn panics; does nothing after Commit
 	tx := &Tx{q: sqlTx}
 	if err := tx.run(fn); err != nil {
 		return nil, err, inTheWay(tx.err)
 	}
+	if !detach() {
+		return nil, fmt.Errorf("store: %w", ctx.Err()), false
+	}
+	defer time.AfterFunc(commitTimeout, cancel).Stop()
 	if !o.ReadOnly {
 		if err := p.fault("commit.before"); err != nil {
 			return nil, err, false
@@ -130,6 +143,18 @@ func (p *postgresDB) transact(ctx context.Context, o sql.TxOptions, fn func(*Tx)
 		}
 	}
 	return tx.hooks, nil, false
+}
+
+// begin passes over the pool's connections that have died since they were used last, all of them when the server was
+// started anew. Nothing has been done on them.
+func (p *postgresDB) begin(ctx context.Context, o *sql.TxOptions) (tx *sql.Tx, err error) {
+	for range postgresConns + 1 {
+		tx, err = p.db.BeginTx(ctx, o)
+		if _, unreachable := errors.AsType[*pgconn.ConnectError](err); err == nil || unreachable || ctx.Err() != nil {
+			break
+		}
+	}
+	return tx, err
 }
 
 // inTheWay reports whether err is PostgreSQL's serialization_failure or deadlock_detected.

@@ -76,14 +76,6 @@ func (c *sqliteConn) QueryContext(ctx context.Context, query string, args ...any
 	return s.QueryContext(ctx, args...)
 }
 
-func (c *sqliteConn) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	s, err := c.statement(query)
-	if err != nil {
-		return failedRow(err)
-	}
-	return s.QueryRowContext(ctx, args...)
-}
-
 // positional rewrites PostgreSQL's $1 to SQLite's ?1 (SQLite would take $1 for a name and count it by its first
 // appearance). Strings, quoted names and comments stay as they are.
 func positional(query string) string {

@@ -23,7 +23,7 @@ import (
 type Tx struct {
 	q     querier
 	whole bool      // the context is looked at between statements only: see sqliteConn
-	rows  *sql.Rows // of the last Query
+	rows  *sql.Rows // of the last Query or QueryRow
 	err   error     // of the first statement that failed
 	ended bool
 	hooks []func()
@@ -33,7 +33,6 @@ type Tx struct {
 type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 var (
@@ -69,16 +68,35 @@ func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 	return rows, nil
 }
 
-// QueryRow runs a query for one row; Scan gives sql.ErrNoRows when there is none. Scan is called before the next
-// statement in any case: a row that is never scanned holds on to its connection, and Close waits for it.
-func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
-	ctx, args, err := tx.prepare(ctx, args)
-	if err != nil {
-		return failedRow(err)
+// QueryRow runs a query for one row; Scan gives sql.ErrNoRows when there is none.
+func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) *Row {
+	rows, err := tx.Query(ctx, query, args...)
+	return &Row{tx, rows, err}
+}
+
+// Row is the answer to QueryRow. Unlike a *sql.Row, one that is never scanned holds nothing beyond its transaction.
+type Row struct {
+	tx   *Tx
+	rows *sql.Rows
+	err  error
+}
+
+// Scan copies the row's columns and is called before the next statement. Of several rows it takes the first.
+func (r *Row) Scan(dest ...any) error {
+	if r.err != nil {
+		return r.err
 	}
-	row := tx.q.QueryRowContext(ctx, query, args...)
-	_ = tx.fail(row.Err())
-	return row
+	defer r.rows.Close()
+	if !r.rows.Next() {
+		if err := r.rows.Err(); err != nil {
+			return r.tx.fail(err)
+		}
+		return sql.ErrNoRows
+	}
+	if err := r.rows.Scan(dest...); err != nil {
+		return err
+	}
+	return r.tx.fail(r.rows.Close())
 }
 
 // AfterCommit registers fn to run once the transaction is durable, before Update returns, on its goroutine and in the
@@ -105,7 +123,9 @@ func (tx *Tx) prepare(ctx context.Context, args []any) (context.Context, []any, 
 		if _, err := tx.rows.Columns(); err == nil { // closed rows have no columns
 			return nil, nil, tx.fail(errOpenRows)
 		}
-		tx.rows = nil
+		if err := tx.endRows(); err != nil {
+			return nil, nil, err
+		}
 	}
 	if tx.whole {
 		if err := ctx.Err(); err != nil {
@@ -124,15 +144,24 @@ func (tx *Tx) prepare(ctx context.Context, args []any) (context.Context, []any, 
 	return ctx, values, nil
 }
 
+// endRows closes the last query's rows. A query may fail after its first rows, and nobody need have looked.
+func (tx *Tx) endRows() error {
+	rows := tx.rows
+	if tx.rows = nil; rows == nil {
+		return nil
+	}
+	return tx.fail(errors.Join(rows.Err(), rows.Close()))
+}
+
 // run calls fn and ends the transaction's use. It does not commit.
 func (tx *Tx) run(fn func(*Tx) error) error {
 	defer func() {
 		tx.ended = true
-		if tx.rows != nil {
-			_ = tx.rows.Close() // the closure's own error, if any, says more
-		}
+		_ = tx.endRows() // of a closure that panicked
 	}()
-	if err := fn(tx); err != nil {
+	err := fn(tx)
+	_ = tx.endRows() // in tx.err
+	if err != nil {
 		return err
 	}
 	if tx.err != nil {
@@ -165,16 +194,3 @@ func value(arg any) (any, error) {
 	}
 	return v, nil
 }
-
-// failedRow returns a row whose Scan gives err. database/sql has no constructor for one, but fills it with the error
-// of a connection that cannot be made.
-func failedRow(err error) *sql.Row {
-	db := sql.OpenDB(unreachable{err})
-	defer db.Close()
-	return db.QueryRowContext(context.Background(), "")
-}
-
-type unreachable struct{ err error }
-
-func (u unreachable) Connect(context.Context) (driver.Conn, error) { return nil, u.err }
-func (u unreachable) Driver() driver.Driver                        { return nil }

@@ -49,11 +49,16 @@ func (d *Directory) CreateApplication(ctx context.Context, tx *store.Tx, name st
 	return p, secret, err
 }
 
-// AddSecret gives an application one more client secret, shown once; the others stay valid.
+// AddSecret gives an application one more client secret, shown once; the others stay valid. Errors are sql.ErrNoRows
+// for what is no application.
 func (d *Directory) AddSecret(ctx context.Context, tx *store.Tx, principalID string) (seal.Secret, error) {
 	secret, hash := newSecret()
-	_, err := tx.Exec(ctx, `INSERT INTO directory_secrets (id, principal_id, hash, created) VALUES ($1, $2, $3, $4)`,
-		azure.NewGUID(), strings.ToLower(principalID), hash, store.Micros(time.Now()))
+	n, err := tx.Exec(ctx, `INSERT INTO directory_secrets (id, principal_id, hash, created)
+		SELECT $1, id, $2, $3 FROM directory_principals WHERE id = $4 AND kind = $5`,
+		azure.NewGUID(), hash, store.Micros(time.Now()), key(principalID), string(Application))
+	if err == nil && n == 0 {
+		err = sql.ErrNoRows
+	}
 	if err != nil {
 		return "", fmt.Errorf("storing a client secret of principal %s: %w", principalID, err)
 	}

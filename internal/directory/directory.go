@@ -33,22 +33,26 @@ const (
 	Application    Kind = "Application" // service principal of an application, with credentials of its own
 	SystemAssigned Kind = "SystemAssigned"
 	UserAssigned   Kind = "UserAssigned"
+	Group          Kind = "Group" // of principals; it never signs in
 )
 
 // Principal is anyone who can be granted a role.
 type Principal struct {
 	ID         string // object id, lower-case GUID
-	AppID      string // client id; empty for users
+	AppID      string // client id; empty for users and groups
 	Kind       Kind
 	Name       string // display name; a user's sign-in name
 	IdentityID string // ARM ID (canonical) of the resource or user-assigned identity; managed identities only
 	Enabled    bool
 }
 
-// Type returns the principal type as role assignments name it: "User" or "ServicePrincipal".
+// Type returns the principal type as role assignments name it: "User", "Group" or "ServicePrincipal".
 func (p *Principal) Type() string {
-	if p.Kind == User {
+	switch p.Kind {
+	case User:
 		return azure.TypeUser
+	case Group:
+		return azure.TypeGroup
 	}
 	return azure.TypeServicePrincipal
 }
@@ -65,11 +69,12 @@ type Directory struct {
 	Purge func(ctx context.Context, tx *store.Tx, principalID string) error
 
 	principals rowcache.Cache[Principal]
+	groups     rowcache.Cache[[]string] // by object id: what Groups returns
 }
 
 const principalColumns = `id, coalesce(app_id, ''), kind, name, identity_id, enabled`
 
-func scanPrincipal(row *sql.Row) (Principal, error) {
+func scanPrincipal(row *store.Row) (Principal, error) {
 	var p Principal
 	err := row.Scan(&p.ID, &p.AppID, &p.Kind, &p.Name, &p.IdentityID, &p.Enabled)
 	return p, err
@@ -149,12 +154,14 @@ func (d *Directory) SetEnabled(ctx context.Context, tx *store.Tx, id string, ena
 	return d.principals.Changed(ctx, tx, generation, id)
 }
 
-// Delete removes a principal with its credentials, its place in workloads and, through Purge, what was granted to it.
+// Delete removes a principal with its credentials, its places in groups and workloads and, through Purge, what was granted to it.
 // A principal that is not there is no error.
 func (d *Directory) Delete(ctx context.Context, tx *store.Tx, id string) error {
 	id = key(id)
 	for _, statement := range []string{
 		`DELETE FROM directory_secrets WHERE principal_id = $1`,
+		`DELETE FROM directory_certificates WHERE principal_id = $1`,
+		`DELETE FROM directory_federated_credentials WHERE app_id = (SELECT app_id FROM directory_principals WHERE id = $1)`,
 		`DELETE FROM directory_passwords WHERE principal_id = $1`,
 		`DELETE FROM directory_workload_identities WHERE principal_id = $1`,
 		`DELETE FROM directory_principals WHERE id = $1`,
@@ -162,6 +169,9 @@ func (d *Directory) Delete(ctx context.Context, tx *store.Tx, id string) error {
 		if _, err := tx.Exec(ctx, statement, id); err != nil {
 			return fmt.Errorf("deleting principal %s: %w", id, err)
 		}
+	}
+	if err := d.leaveGroups(ctx, tx, id); err != nil {
+		return fmt.Errorf("deleting principal %s: %w", id, err)
 	}
 	if d.Purge != nil {
 		if err := d.Purge(ctx, tx, id); err != nil {

@@ -12,7 +12,7 @@ import (
 
 const namespace = "Microsoft.ManagedIdentity"
 
-// Provider returns Microsoft.ManagedIdentity: user-assigned identities as resources.
+// Provider returns Microsoft.ManagedIdentity: user-assigned identities and their federated credentials as resources.
 // https://learn.microsoft.com/rest/api/managedidentity
 func (d *Directory) Provider() arm.Provider {
 	return arm.Provider{
@@ -30,13 +30,9 @@ func (d *Directory) Provider() arm.Provider {
 			Delete: func(ctx context.Context, tx *store.Tx, res *arm.Resource) error {
 				return d.removeIdentity(ctx, tx, UserAssigned, res.ID)
 			},
-			Show: d.showIdentity,
-		}},
-		Commands: []arm.Command{{
-			Name: "ManagedIdentity.Operations", Method: http.MethodGet, Pattern: "/providers/" + namespace + "/operations",
-			Public: "lists the names of operations and nothing of the tenant",
-			Handle: listOperations,
-		}},
+			Show:    d.showIdentity,
+			Actions: []arm.Action{{Name: "assign", Handle: d.lease}},
+		}, d.federatedType()},
 	}
 }
 
@@ -62,33 +58,4 @@ func checkIdentityName(name string) error {
 	}
 	return azure.Errorf(http.StatusBadRequest, "InvalidResourceName",
 		"The identity's name '%s' is invalid: it needs 3 to 128 letters, digits, '-' and '_', a letter or digit first.", name)
-}
-
-// operations are the actions of the provider that something here asks for.
-var operations = []struct{ action, operation, description string }{
-	{"userAssignedIdentities/read", "Get User Assigned Identity", "Gets an existing user assigned identity"},
-	{"userAssignedIdentities/write", "Create/Update User Assigned Identity", "Creates a new user assigned identity or updates the tags associated with an existing user assigned identity"},
-	{"userAssignedIdentities/delete", "Delete User Assigned Identity", "Deletes an existing user assigned identity"},
-	{"userAssignedIdentities/assign/action", "Assign User Assigned Identity", "RBAC action for assigning an existing user assigned identity to a resource"},
-}
-
-func listOperations(w http.ResponseWriter, _ *azure.Request) error {
-	type display struct {
-		Provider    string `json:"provider"`
-		Resource    string `json:"resource"`
-		Operation   string `json:"operation"`
-		Description string `json:"description"`
-	}
-	type operation struct {
-		Name    string  `json:"name"`
-		Display display `json:"display"`
-	}
-	value := make([]operation, len(operations))
-	for i, o := range operations {
-		value[i] = operation{
-			Name:    namespace + "/" + o.action,
-			Display: display{Provider: namespace, Resource: "userAssignedIdentities", Operation: o.operation, Description: o.description},
-		}
-	}
-	return azure.WriteJSON(w, http.StatusOK, map[string]any{"value": value})
 }

@@ -19,6 +19,8 @@ type Workload struct {
 	Name       string
 	ResourceID string   // what xms_az_rid says when it acts with a user-assigned identity; may be empty
 	Identities []string // object ids; the first is the default
+	// Expires is when the workload ends unless its lease is renewed; the zero time is never.
+	Expires time.Time
 }
 
 // RegisterWorkload makes a workload and returns its secret (IDENTITY_HEADER), shown once. An identity that is not a
@@ -35,8 +37,11 @@ func (d *Directory) RegisterWorkload(ctx context.Context, w Workload) (Workload,
 	w.Identities = identities
 	secret, hash := newSecret()
 	err := d.DB.Update(ctx, func(tx *store.Tx) error {
-		n, err := tx.Exec(ctx, `INSERT INTO directory_workloads (id, name, resource_id, secret_hash, created) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (id) DO NOTHING`, w.ID, w.Name, w.ResourceID, hash, store.Micros(time.Now()))
+		if err := forgetExpired(ctx, tx); err != nil {
+			return err
+		}
+		n, err := tx.Exec(ctx, `INSERT INTO directory_workloads (id, name, resource_id, secret_hash, created, expires) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (id) DO NOTHING`, w.ID, w.Name, w.ResourceID, hash, store.Micros(time.Now()), store.Micros(w.Expires))
 		if err != nil {
 			return err
 		}
@@ -77,10 +82,13 @@ func (d *Directory) WorkloadBySecret(ctx context.Context, secret seal.Secret) (W
 func (d *Directory) workload(ctx context.Context, where string, arg any) (w Workload, ok bool, err error) {
 	err = d.DB.View(ctx, func(tx *store.Tx) error {
 		w = Workload{}
-		err := tx.QueryRow(ctx, `SELECT id, name, resource_id FROM directory_workloads WHERE `+where, arg).Scan(&w.ID, &w.Name, &w.ResourceID)
+		var expires int64
+		err := tx.QueryRow(ctx, `SELECT id, name, resource_id, expires FROM directory_workloads WHERE (expires = 0 OR expires > $2) AND `+where,
+			arg, store.Micros(time.Now())).Scan(&w.ID, &w.Name, &w.ResourceID, &expires)
 		if err != nil {
 			return err
 		}
+		w.Expires = store.Time(expires)
 		rows, err := tx.Query(ctx, `SELECT principal_id FROM directory_workload_identities WHERE workload_id = $1 ORDER BY position`, w.ID)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@
 //
 //   - Every response carries x-ms-request-id, and every request is logged once, with that id, when it has ended.
 //   - Query strings are never logged: they may hold tokens and signatures.
+//   - A client that takes nothing of an answer for a minute, or trickles a body that nobody reads, is cut off.
 //   - A panic in a handler ends its request with 500 and not the process.
 //   - The private key of the local CA is written once, with mode 0600, and is durable before the CA is used.
 //

@@ -13,6 +13,15 @@ import (
 	"github.com/keyreel/keyreel/internal/azure"
 )
 
+const (
+	// writePatience is how long a client may take to accept a piece of an answer, and drainPatience how long the rest of
+	// a body that nobody asked for may take: a client that reads or sends nothing must not hold a connection for ever.
+	writePatience = time.Minute
+	drainPatience = 10 * time.Second
+	writePiece    = 256 << 10 // bytes
+	maxLogged     = 4 << 10   // bytes of a host or a path; anybody can send longer ones
+)
+
 // Front chooses the service by host name. Its fields are set before it serves and not changed after.
 type Front struct {
 	Hosts    azure.Hosts
@@ -34,7 +43,7 @@ func (f *Front) unknownHost(w http.ResponseWriter, r *http.Request) {
 	d := f.Hosts.Domain
 	e := azure.Errorf(http.StatusNotFound, "HostNotFound",
 		"No service answers at the host '%s'. This server answers at login.%[2]s, management.%[2]s, {vault}.vault.%[2]s, "+
-			"{account}.blob.%[2]s, {endpoint}-{account}.streaming.%[2]s and {account}.keydelivery.%[2]s, and at Azure's public names for them.", r.Host, d)
+			"{account}.blob.%[2]s, {endpoint}-{account}.streaming.%[2]s and {account}.keydelivery.%[2]s, and at Azure's public names for them.", cut(r.Host), d)
 	azure.EventOf(r.Context()).ErrorCode = e.Code
 	azure.RenderARM(w, r, e)
 }
@@ -47,10 +56,15 @@ func Observe(log *slog.Logger, next http.Handler) http.Handler {
 		if ev.ClientRequestID != "" {
 			w.Header().Set("X-Ms-Client-Request-Id", ev.ClientRequestID)
 		}
-		out := &counted{ResponseWriter: w}
+		out := &counted{ResponseWriter: w, connection: http.NewResponseController(w)}
+		if r.ProtoMajor == 1 {
+			out.connection.SetWriteDeadline(time.Time{}) // the one for the end of the answer before
+		}
 		start := time.Now()
 		defer func() {
 			p := recover()
+			out.connection.SetWriteDeadline(time.Now().Add(writePatience))
+			out.connection.SetReadDeadline(time.Now().Add(drainPatience))
 			if p != nil && p != http.ErrAbortHandler {
 				ev.Err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 				if out.status == 0 {
@@ -76,6 +90,13 @@ func clientRequestID(r *http.Request) string {
 	return id
 }
 
+func cut(s string) string {
+	if len(s) > maxLogged {
+		return s[:maxLogged] + "..."
+	}
+	return s
+}
+
 func logRequest(log *slog.Logger, r *http.Request, ev *azure.Event, out *counted, took time.Duration) {
 	path := r.URL.EscapedPath()
 	if ev.Service == "identity" { // it holds the workload's id, which is a credential
@@ -84,7 +105,7 @@ func logRequest(log *slog.Logger, r *http.Request, ev *azure.Event, out *counted
 	level := slog.LevelInfo
 	attrs := []slog.Attr{
 		slog.String("id", ev.RequestID), slog.String("service", ev.Service), slog.String("operation", ev.Operation),
-		slog.String("method", r.Method), slog.String("host", r.Host), slog.String("path", path),
+		slog.String("method", r.Method), slog.String("host", cut(r.Host)), slog.String("path", cut(path)),
 		slog.Int("status", out.status), slog.Int64("bytes", out.bytes), slog.Duration("took", took), slog.String("from", r.RemoteAddr),
 	}
 	for _, a := range []struct{ key, value string }{
@@ -101,11 +122,12 @@ func logRequest(log *slog.Logger, r *http.Request, ev *azure.Event, out *counted
 	log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
-// counted remembers the status and size of an answer.
+// counted remembers the status and size of an answer, and gives up on a client that does not take it.
 type counted struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
+	connection *http.ResponseController
+	status     int
+	bytes      int64
 }
 
 func (w *counted) WriteHeader(status int) {
@@ -119,9 +141,18 @@ func (w *counted) Write(p []byte) (int, error) {
 	if w.status < 200 {
 		w.status = http.StatusOK
 	}
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
+	written := 0
+	for {
+		piece := p[written:min(written+writePiece, len(p))]
+		w.connection.SetWriteDeadline(time.Now().Add(writePatience))
+		n, err := w.ResponseWriter.Write(piece)
+		written += n
+		w.bytes += int64(n)
+		if err != nil || written == len(p) {
+			w.connection.SetWriteDeadline(time.Time{}) // the handler may take its time before the next
+			return written, err
+		}
+	}
 }
 
 // Unwrap serves http.ResponseController.
@@ -159,6 +190,7 @@ func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: writePatience, SendPingTimeout: writePatience, PingTimeout: 15 * time.Second},
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes that failed, mostly scans
 	}

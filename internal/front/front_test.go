@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/keyreel/keyreel/internal/azure"
 )
@@ -121,6 +123,120 @@ func TestObserveSurvivesPanics(t *testing.T) {
 	srv.Close()
 	if !strings.Contains(log.String(), "hunter2") || !strings.Contains(log.String(), `"level":"ERROR"`) {
 		t.Errorf("the log does not tell: %s", log.String())
+	}
+}
+
+// A client that asks and then reads nothing must not hold the handler, whatever the size of the answer.
+func TestSlowReaderIsCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		ended := make(chan error, 1)
+		srv := NewServer(Observe(slog.New(slog.DiscardHandler), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(3 * writePatience) // a slow handler is not a slow client
+			_, err := w.Write(make([]byte, 10*writePiece))
+			ended <- err
+		})), slog.New(slog.DiscardHandler))
+		client, server := net.Pipe()
+		go srv.Serve(&single{conn: server, done: make(chan struct{})})
+		defer srv.Close()
+		if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the handler's write ended with %v", err)
+		}
+		if took := time.Since(begun); took != 4*writePatience {
+			t.Errorf("after %v", took)
+		}
+		client.Close()
+	})
+}
+
+// A body that nobody asked for is not waited for: any 404 would do to hold a connection.
+func TestTrickledBodyIsCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &Front{Hosts: hosts, Log: slog.New(slog.DiscardHandler)}
+		srv := NewServer(f, slog.New(slog.DiscardHandler))
+		client, server := net.Pipe()
+		go srv.Serve(&single{conn: server, done: make(chan struct{})})
+		defer srv.Close()
+		begun := time.Now()
+		go io.WriteString(client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\na")
+		answer, err := io.ReadAll(client)
+		if err != nil || !strings.Contains(string(answer), " 404 ") {
+			t.Errorf("%s, %v", answer, err)
+		}
+		if took := time.Since(begun); took > drainPatience+time.Second {
+			t.Errorf("the connection was held for %v", took)
+		}
+	})
+}
+
+// single is a listener with one connection.
+type single struct {
+	conn net.Conn
+	done chan struct{}
+}
+
+func (l *single) Accept() (net.Conn, error) {
+	if c := l.conn; c != nil {
+		l.conn = nil
+		return c, nil
+	}
+	<-l.done
+	return nil, net.ErrClosed
+}
+
+func (l *single) Close() error   { close(l.done); return nil }
+func (l *single) Addr() net.Addr { return &net.TCPAddr{} }
+
+func TestLogLinesAreBounded(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	h := Observe(slog.New(slog.NewJSONHandler(&log, nil)), http.NotFoundHandler())
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/"+strings.Repeat("x", 60_000), nil))
+	if log.Len() > 2*maxLogged {
+		t.Errorf("one request wrote %d bytes of log", log.Len())
+	}
+}
+
+// Neither case, nor a port, nor the root's dot, nor HTTP/2's :authority leads to another service than the name says, and
+// the name in the handshake (SNI) decides on nothing.
+func TestHostCannotBeConfused(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	f := &Front{Hosts: hosts, Log: slog.New(slog.NewJSONHandler(&log, nil)), Services: map[string]http.Handler{
+		azure.Login: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "login") }),
+		azure.Blob:  http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "blob") }),
+	}}
+	client := serve(t, f)
+	for _, tt := range []struct{ host, want string }{
+		{"LOGIN.KeyReel.LocalHost", "login"},
+		{"login.keyreel.localhost.:1", "login"},
+		{"acct.blob.keyreel.localhost", "blob"},
+		{"login.keyreel.localhost.blob.core.windows.net", "HostNotFound"},
+		{"login.keyreel.localhost..", "HostNotFound"},
+		{"login.keyreel.localhost:1:2", "HostNotFound"},
+		{"x.login.keyreel.localhost", "HostNotFound"},
+		{"127.0.0.1:8443", "HostNotFound"},
+	} {
+		r, err := http.NewRequest("GET", "https://login.keyreel.localhost:8443/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = tt.host // the handshake still says login
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Errorf("%s: %v", tt.host, err)
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.Contains(string(body), tt.want) || tt.want == "HostNotFound" && resp.StatusCode != 404 {
+			t.Errorf("%s: %d %s %v", tt.host, resp.StatusCode, body, err)
+		}
 	}
 }
 

@@ -11,11 +11,13 @@ import (
 )
 
 // Proxy is an HTTP proxy that knows CONNECT alone. It takes connections for the server's hosts, Azure's public names
-// for them among these, to the server, and refuses all others, so that a program behind it needs no DNS and nothing
-// meant for the server goes elsewhere. It belongs on a loopback address: whoever reaches it reaches the server.
+// for them among these, to the server, so that a program behind it needs no DNS and nothing meant for the server goes
+// elsewhere. All others it refuses, unless Others is set. It belongs on a loopback address: whoever reaches it reaches the server.
 type Proxy struct {
 	Hosts azure.Hosts
 	Addr  string // the server's TLS listener
+	// Others passes connections for all other hosts through to the network.
+	Others bool
 }
 
 // ServeHTTP implements http.Handler.
@@ -24,13 +26,16 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this proxy knows CONNECT alone", http.StatusMethodNotAllowed)
 		return
 	}
-	if _, ok := p.Hosts.Parse(r.Host); !ok {
+	addr := p.Addr
+	if _, ok := p.Hosts.Parse(r.Host); !ok && p.Others {
+		addr = r.Host
+	} else if !ok {
 		http.Error(w, r.Host+" is not a host of this server", http.StatusForbidden)
 		return
 	}
-	server, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(r.Context(), "tcp", p.Addr)
+	server, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(r.Context(), "tcp", addr)
 	if err != nil {
-		http.Error(w, "the server does not answer: "+err.Error(), http.StatusBadGateway)
+		http.Error(w, addr+" does not answer: "+err.Error(), http.StatusBadGateway)
 		return
 	}
 	defer server.Close()

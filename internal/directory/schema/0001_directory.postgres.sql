@@ -29,7 +29,8 @@ CREATE TABLE directory_workloads (
   name        TEXT COLLATE "C"    NOT NULL,
   resource_id TEXT COLLATE "C"    NOT NULL,
   secret_hash BYTEA    NOT NULL UNIQUE,
-  created     BIGINT NOT NULL
+  created     BIGINT NOT NULL,
+  expires     BIGINT NOT NULL
 );
 
 CREATE TABLE directory_workload_identities (

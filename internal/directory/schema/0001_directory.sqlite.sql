@@ -29,7 +29,8 @@ CREATE TABLE directory_workloads (
   name        TEXT    NOT NULL,
   resource_id TEXT    NOT NULL,
   secret_hash BLOB    NOT NULL UNIQUE,
-  created     INTEGER NOT NULL
+  created     INTEGER NOT NULL,
+  expires     INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE directory_workload_identities (

@@ -3,7 +3,6 @@
 GO     ?= go
 TOOL    = $(GO) tool -modfile=tools/go.mod
 PKGS    = ./...
-export CGO_ENABLED ?= 1
 
 .PHONY: help build demo test check lint fmt race bench fuzz conformance deps-test deps-demo
 

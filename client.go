@@ -3,11 +3,13 @@ package keyreel
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -16,109 +18,136 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"github.com/keyreel/keyreel/internal/azure"
-	"github.com/keyreel/keyreel/internal/directory"
 	"github.com/keyreel/keyreel/internal/front"
-	"github.com/keyreel/keyreel/internal/store"
 )
 
+// Client reaches a server whose data folder it can read: what the official SDKs need to know of it, without DNS and
+// without trusting its CA beyond this process.
+type Client struct {
+	data  string
+	where whereabouts
+	pool  *x509.CertPool // the system's roots and the local CA
+	hosts azure.Hosts
+}
+
+// whereabouts is what a server writes down in its data folder when it listens (server.json).
+type whereabouts struct {
+	Addr           string `json:"addr"`     // of the TLS listener
+	Identity       string `json:"identity"` // of the managed-identity endpoints
+	Domain         string `json:"domain"`
+	Port           string `json:"port"` // that clients see
+	TenantID       string `json:"tenantId"`
+	SubscriptionID string `json:"subscriptionId"`
+}
+
+// Files of a data folder that clients read.
+const (
+	serverFile      = "server.json"
+	credentialsFile = "administrator.json"
+	caFile          = "ca.pem"
+)
+
+// Connect reads where the server of a data folder is. It does not call it.
+func Connect(data string) (*Client, error) {
+	c := &Client{data: data}
+	text, err := os.ReadFile(filepath.Join(data, serverFile))
+	if err != nil {
+		return nil, fmt.Errorf("no server has run on the folder %s: %w", data, err)
+	}
+	if err := json.Unmarshal(text, &c.where); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", serverFile, err)
+	}
+	ca, err := os.ReadFile(c.CAPath())
+	if err != nil {
+		return nil, err
+	}
+	if c.pool, err = x509.SystemCertPool(); err != nil {
+		c.pool = x509.NewCertPool() // a system without roots
+	}
+	if !c.pool.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("%s holds no certificate", c.CAPath())
+	}
+	c.hosts = azure.Hosts{Domain: c.where.Domain, Port: c.where.Port}
+	return c, nil
+}
+
 // Addr is the address of the TLS listener.
-func (s *Server) Addr() string { return s.listener.Addr().String() }
+func (c *Client) Addr() string { return c.where.Addr }
 
 // IdentityURL is where the managed-identity endpoints are (plain HTTP on loopback).
-func (s *Server) IdentityURL() string { return "http://" + s.identityListener.Addr().String() }
+func (c *Client) IdentityURL() string { return "http://" + c.where.Identity }
+
+// TenantID is the server's tenant.
+func (c *Client) TenantID() string { return c.where.TenantID }
+
+// SubscriptionID is the subscription that the first start made.
+func (c *Client) SubscriptionID() string { return c.where.SubscriptionID }
+
+// CredentialsPath is where the administrator's Credentials are (JSON, mode 0600).
+func (c *Client) CredentialsPath() string { return filepath.Join(c.data, credentialsFile) }
+
+// CAPath is where the local CA's certificate is (PEM), for clients to trust.
+func (c *Client) CAPath() string { return filepath.Join(c.data, caFile) }
 
 // URLs names the server's hosts under its own domain.
-func (s *Server) URLs() URLs { return URLs{azure.URLs{Hosts: s.hosts}} }
+func (c *Client) URLs() URLs { return URLs{azure.URLs{Hosts: c.hosts}} }
 
 // URLs builds the URLs of the server's hosts: Login, Management, Vault(name), Blob(account), Streaming(endpoint, account),
 // KeyDelivery(account).
 type URLs struct{ azure.URLs }
 
-// HTTPClient returns a client that trusts the local CA and reaches the server under every host name it answers for,
+// HTTPClient returns a client that trusts the local CA too, and reaches the server under every host name it answers for,
 // without DNS. It refuses all other hosts, so that nothing meant for the server leaks elsewhere.
-func (s *Server) HTTPClient() *http.Client {
+func (c *Client) HTTPClient() *http.Client {
 	dialer := &net.Dialer{}
 	return &http.Client{Transport: &http.Transport{
 		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
-		TLSClientConfig: &tls.Config{RootCAs: s.ca.Pool(), MinVersion: tls.VersionTLS12},
+		TLSClientConfig: &tls.Config{RootCAs: c.pool, MinVersion: tls.VersionTLS12},
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if _, ok := s.hosts.Parse(addr); !ok {
+			if _, ok := c.hosts.Parse(addr); !ok {
 				return nil, fmt.Errorf("%s is not a host of this server", addr)
 			}
-			return dialer.DialContext(ctx, network, s.Addr())
+			return dialer.DialContext(ctx, network, c.where.Addr)
 		},
 	}}
 }
 
 // ClientOptions are what any client of the official Azure SDK for Go needs to reach this server.
-func (s *Server) ClientOptions() policy.ClientOptions {
+func (c *Client) ClientOptions() policy.ClientOptions {
 	return policy.ClientOptions{
-		Transport: s.HTTPClient(),
+		Transport: c.HTTPClient(),
 		Cloud: cloud.Configuration{
-			ActiveDirectoryAuthorityHost: s.URLs().Login() + "/",
+			ActiveDirectoryAuthorityHost: c.URLs().Login() + "/",
 			Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
-				cloud.ResourceManager: {Audience: "https://management.azure.com", Endpoint: s.URLs().Management()},
+				cloud.ResourceManager: {Audience: "https://management.azure.com", Endpoint: c.URLs().Management()},
 			},
 		},
 	}
 }
 
 // Credential signs an application in to this server.
-func (s *Server) Credential(clientID, secret string) (azcore.TokenCredential, error) {
-	return azidentity.NewClientSecretCredential(s.install.TenantID, clientID, secret, &azidentity.ClientSecretCredentialOptions{
-		ClientOptions:            s.ClientOptions(),
+func (c *Client) Credential(clientID, secret string) (azcore.TokenCredential, error) {
+	return azidentity.NewClientSecretCredential(c.where.TenantID, clientID, secret, &azidentity.ClientSecretCredentialOptions{
+		ClientOptions:            c.ClientOptions(),
 		DisableInstanceDiscovery: true, // it would ask login.microsoftonline.com about this server
 	})
 }
 
 // Administrator signs in with the credentials that the first start wrote.
-func (s *Server) Administrator() (azcore.TokenCredential, error) {
-	data, err := os.ReadFile(s.CredentialsPath())
+func (c *Client) Administrator() (azcore.TokenCredential, error) {
+	data, err := os.ReadFile(c.CredentialsPath())
 	if err != nil {
 		return nil, err
 	}
-	var c Credentials
-	if err := json.Unmarshal(data, &c); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", s.CredentialsPath(), err)
+	var credentials Credentials
+	if err := json.Unmarshal(data, &credentials); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", c.CredentialsPath(), err)
 	}
-	return s.Credential(c.ClientID, c.ClientSecret)
+	return c.Credential(credentials.ClientID, credentials.ClientSecret)
 }
 
-// Proxy returns an HTTP proxy (CONNECT) that leads to this server's hosts and nowhere else. It belongs on loopback.
-func (s *Server) Proxy() http.Handler { return &front.Proxy{Hosts: s.hosts, Addr: s.Addr()} }
-
-// RegisterWorkload gives a process of yours the identities named by the ARM IDs of user-assigned identities, the first
-// as its default, and returns the environment variables with which every Azure SDK in that process finds them and
-// trusts the local CA. IDENTITY_HEADER in it is the process's secret, shown this once.
-func (s *Server) RegisterWorkload(ctx context.Context, name string, identities ...string) ([]string, error) {
-	w := directory.Workload{Name: name}
-	err := s.db.View(ctx, func(tx *store.Tx) error {
-		w.Identities = nil
-		for _, id := range identities {
-			parsed, err := azure.ParseResourceID(id)
-			if err != nil {
-				return err
-			}
-			principal, _, err := s.directory.UserAssigned(ctx, tx, parsed)
-			if err != nil {
-				return err
-			}
-			w.Identities = append(w.Identities, principal)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	w, secret, err := s.directory.RegisterWorkload(ctx, w)
-	if err != nil {
-		return nil, err
-	}
-	base := s.IdentityURL() + "/msi/" + w.ID
-	return []string{
-		"IDENTITY_ENDPOINT=" + base + "/token", "IDENTITY_HEADER=" + string(secret),
-		"AZURE_POD_IDENTITY_AUTHORITY_HOST=" + base,
-		"AZURE_AUTHORITY_HOST=" + s.URLs().Login() + "/", "AZURE_TENANT_ID=" + s.install.TenantID,
-		"SSL_CERT_FILE=" + s.CAPath(), "REQUESTS_CA_BUNDLE=" + s.CAPath(), "NODE_EXTRA_CA_CERTS=" + s.CAPath(),
-	}, nil
+// Proxy returns an HTTP proxy (CONNECT) that leads to this server's hosts, Azure's public names for them among these.
+// All other hosts are refused, or passed through to the network when others is true. It belongs on loopback.
+func (c *Client) Proxy(others bool) http.Handler {
+	return &front.Proxy{Hosts: c.hosts, Addr: c.where.Addr, Others: others}
 }

@@ -104,14 +104,8 @@ func (s *Server) writeCredentials(admin directory.Principal, secret seal.Secret)
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(s.CredentialsPath(), append(data, '\n'), 0o600)
+	return durable.WriteFile(s.config.path(credentialsFile), append(data, '\n'), 0o600)
 }
-
-// CredentialsPath is where the administrator's Credentials are (JSON, mode 0600).
-func (s *Server) CredentialsPath() string { return s.config.path("administrator.json") }
-
-// CAPath is where the local CA's certificate is (PEM), for clients to trust.
-func (s *Server) CAPath() string { return s.config.path("ca.pem") }
 
 // Installation returns what the first start made.
 func (s *Server) Installation() Installation { return s.install }

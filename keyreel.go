@@ -3,6 +3,7 @@ package keyreel
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,8 @@ type Server struct {
 	hosts  azure.Hosts
 	ca     *front.CA
 	own    *tls.Certificate
+
+	*Client // how to reach this server
 
 	listener, identityListener net.Listener
 
@@ -75,7 +78,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := os.MkdirAll(s.config.Data, 0o700); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{s.listen, s.openStorage, s.openIdentity, s.openServices, s.setUp}
+	steps := []func(context.Context) error{s.listen, s.openStorage, s.openIdentity, s.openServices, s.setUp, s.announce}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
@@ -121,7 +124,7 @@ func (s *Server) listen(context.Context) error {
 	if s.ca, err = front.OpenCA(c.path("ca.key")); err != nil {
 		return err
 	}
-	return durable.WriteFile(s.CAPath(), s.ca.PEM(), 0o644)
+	return durable.WriteFile(c.path(caFile), s.ca.PEM(), 0o644)
 }
 
 func (s *Server) openStorage(ctx context.Context) (err error) {
@@ -265,7 +268,26 @@ func (s *Server) owns(host string) bool {
 		_, err := s.manager.Find(context.Background(), tx, typ, t.Name)
 		return err
 	})
-	return err == nil
+	var missing *azure.Error
+	// When the database cannot say, the request stays here and fails: what is meant for a customer's vault must not reach
+	// a stranger's of that name.
+	return err == nil || !errors.As(err, &missing)
+}
+
+// announce writes down where the server is, for programs that share its data folder.
+func (s *Server) announce(context.Context) error {
+	text, err := json.MarshalIndent(whereabouts{
+		Addr: s.listener.Addr().String(), Identity: s.identityListener.Addr().String(), Domain: s.hosts.Domain, Port: s.hosts.Port,
+		TenantID: s.install.TenantID, SubscriptionID: s.install.SubscriptionID,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(s.config.path(serverFile), append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	s.Client, err = Connect(s.config.Data)
+	return err
 }
 
 // Serve answers requests until ctx is done or a listener fails, then lets running requests end for some seconds.

@@ -120,7 +120,7 @@ func (s *story) startServer(ctx, serve context.Context, served chan<- error) err
 			return "", errors.Join(err, srv.Close())
 		}
 		s.proxy = proxy.Addr().String()
-		proxyServer := &http.Server{Handler: srv.Proxy(), ReadHeaderTimeout: 10 * time.Second}
+		proxyServer := &http.Server{Handler: srv.Proxy(false), ReadHeaderTimeout: 10 * time.Second}
 		go proxyServer.Serve(proxy)
 		go func() {
 			err := srv.Serve(serve)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
@@ -24,6 +25,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"serve", "run the server (settings: keyreel serve --help)", serve},
+		{"run", "run a program as a managed identity (keyreel run --help)", runCommand},
 		{"demo", "run the main job on a real video, step by step, on a server of its own", demo},
 		{"version", "print the version", version},
 	}
@@ -45,6 +47,10 @@ func run() int {
 		err := c.run(ctx, os.Args[2:], os.Stdout, os.Stderr)
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
+		}
+		var exit *exec.ExitError // the program of `keyreel run` has told its failure itself
+		if errors.As(err, &exit) {
+			return max(exit.ExitCode(), 1)
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "keyreel %s: %v\n", c.name, err)

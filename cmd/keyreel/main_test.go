@@ -25,10 +25,14 @@ import (
 	"github.com/keyreel/keyreel"
 )
 
-// TestMain lets the test binary stand in for keyreel: with TEST_KEYREEL_MAIN set it is the command.
+// TestMain lets the test binary stand in for keyreel, with TEST_KEYREEL_MAIN set, and for a program that `keyreel run`
+// starts, with TEST_KEYREEL_CHILD set.
 func TestMain(m *testing.M) {
-	if os.Getenv("TEST_KEYREEL_MAIN") != "" {
+	switch {
+	case os.Getenv("TEST_KEYREEL_MAIN") != "":
 		os.Exit(run())
+	case os.Getenv("TEST_KEYREEL_CHILD") != "":
+		os.Exit(child())
 	}
 	os.Exit(m.Run())
 }

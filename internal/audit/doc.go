@@ -7,8 +7,10 @@
 //
 // # Invariants
 //
-//   - A record is durable when Append returns nil. Whoever cannot record an operation refuses it.
-//   - Numbers run from 1 without a gap, over all nodes that share the database: each commit takes the head's row first.
+//   - A record is durable when Append returns nil, or when the transaction is that [Log.In] extends. Whoever cannot
+//     record an operation refuses it.
+//   - Numbers run from 1 without a gap, over all nodes that share the database: whoever extends the chain takes the
+//     head's row first, and nobody keeps the head in memory.
 //   - [Log.Verify] finds every change, gap, swap and insertion, and what was cut off while the head stands. Whoever can
 //     write the database can also write a whole new chain, or cut off its end and set the head back: against that,
 //     keep the head that Verify returns somewhere else.
@@ -18,5 +20,5 @@
 //
 // Records are appended in transactions. An Append whose answer was lost, to a crash, a failing database or the end of
 // its context, may have appended its record: the chain may tell of an operation that was then refused, never the other
-// way round. A crash loses what [Log.Observe] has counted since the minute began, never the first record of its kind.
+// way round. After [Log.Update] it tells of it once or, when a commit's answer was lost, twice. A crash loses what [Log.Observe] has counted since the minute began, never the first record of its kind.
 package audit

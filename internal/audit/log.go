@@ -151,47 +151,90 @@ func (l *Log) drain() {
 	}
 }
 
+// In appends a record in the caller's transaction: it is in the chain exactly when the transaction's changes are in the
+// database. It takes the chain's head, for which all who append wait until the transaction has ended, so it is called
+// last. A closure that fails leaves no record: a refusal that is to be recorded goes to Append.
+//
+// On PostgreSQL two transactions with In that run at once get in each other's way, and one of them runs again. That is
+// for changes that are rare; see [Log.Update].
+func (l *Log) In(ctx context.Context, tx *store.Tx, r Record) error {
+	if err := extend(ctx, tx, []Record{r.clean()}); err != nil {
+		return fmt.Errorf("appending audit record: %w", err)
+	}
+	return nil
+}
+
+// Update runs fn in an update of the database and records r, the decision that allowed it: the record is durable when
+// Update returns, whatever came of fn, and never later than fn's changes. On SQLite both share a commit. PostgreSQL
+// would run them one after the other for the head's sake; there the record is appended first, with those of others.
+func (l *Log) Update(ctx context.Context, r Record, fn func(*store.Tx) error) error {
+	if l.db.Kind() == "postgres" {
+		if err := l.Append(ctx, r); err != nil {
+			return err
+		}
+		return l.db.Update(ctx, fn)
+	}
+	err := l.db.Update(ctx, func(tx *store.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return l.In(ctx, tx, r)
+	})
+	if err == nil {
+		return nil
+	}
+	if unrecorded := l.Append(context.WithoutCancel(ctx), r); unrecorded != nil {
+		return fmt.Errorf("%w (of an update that failed: %v)", unrecorded, err) // no answer tells more than the chain
+	}
+	return err
+}
+
 // commit appends the batch to the chain in one transaction.
 func (l *Log) commit(batch []*pending) error {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
-	err := l.db.Update(ctx, func(tx *store.Tx) error {
-		// The change of the head comes first and makes other nodes wait, so that what is read is the end of the chain.
-		var end int64
-		var last []byte
-		err := tx.QueryRow(ctx, `UPDATE audit_head SET seq = seq + $1 WHERE id = 1 RETURNING seq, hash`, len(batch)).Scan(&end, &last)
-		if err != nil {
-			return fmt.Errorf("moving the head: %w", err)
-		}
-		if len(last) != len(hash{}) {
-			return fmt.Errorf("the head's hash has %d bytes", len(last))
-		}
-		h := hash(last)
-		seq := end - int64(len(batch))
-		args := make([]any, 0, len(batch)*columns)
-		for _, p := range batch {
-			seq++
-			r := p.record
-			r.Seq = seq
-			body, err := r.body()
-			if err != nil {
-				return err
-			}
-			h = h.next(body)
-			row := r.row()
-			link := h // the argument keeps a slice of it
-			args = append(args, seq, row.time, row.operation, row.resource, row.principal, row.identity, string(body), link[:])
-		}
-		if err := insert(ctx, tx, args); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `UPDATE audit_head SET hash = $1 WHERE id = 1`, h[:])
-		return err
-	})
-	if err != nil {
+	records := make([]Record, len(batch))
+	for i, p := range batch {
+		records[i] = p.record
+	}
+	if err := l.db.Update(ctx, func(tx *store.Tx) error { return extend(ctx, tx, records) }); err != nil {
 		return fmt.Errorf("appending audit records: %w", err)
 	}
 	return nil
+}
+
+// extend appends records that are clean to the chain.
+func extend(ctx context.Context, tx *store.Tx, records []Record) error {
+	// The change of the head comes first and makes others wait, so that what is read is the end of the chain.
+	var end int64
+	var last []byte
+	err := tx.QueryRow(ctx, `UPDATE audit_head SET seq = seq + $1 WHERE id = 1 RETURNING seq, hash`, len(records)).Scan(&end, &last)
+	if err != nil {
+		return fmt.Errorf("moving the head: %w", err)
+	}
+	if len(last) != len(hash{}) {
+		return fmt.Errorf("the head's hash has %d bytes", len(last))
+	}
+	h := hash(last)
+	seq := end - int64(len(records))
+	args := make([]any, 0, len(records)*columns)
+	for _, r := range records {
+		seq++
+		r.Seq = seq
+		body, err := r.body()
+		if err != nil {
+			return err
+		}
+		h = h.next(body)
+		row := r.row()
+		link := h // the argument keeps a slice of it
+		args = append(args, seq, row.time, row.operation, row.resource, row.principal, row.identity, string(body), link[:])
+	}
+	if err := insert(ctx, tx, args); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `UPDATE audit_head SET hash = $1 WHERE id = 1`, h[:])
+	return err
 }
 
 const columns = 8

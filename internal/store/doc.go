@@ -37,7 +37,8 @@
 //
 // # PostgreSQL
 //
-// Updates are SERIALIZABLE and are tried again after a serialization failure or a deadlock; Views are REPEATABLE READ,
-// READ ONLY. synchronous_commit is on unless the URL says otherwise. A node opens at most 20 connections. Nodes that
+// Updates are SERIALIZABLE and are tried again after a serialization failure or a deadlock, and once after a violated
+// key, which may be another's whom the closure could not see; Views are REPEATABLE READ, READ ONLY. Connections that
+// died in the pool, as with a server that was started anew, are passed over. synchronous_commit is on unless the URL says otherwise. A node opens at most 20 connections. Nodes that
 // start together migrate one after the other. Settings of the URL are those of libpq.
 package store

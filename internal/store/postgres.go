@@ -85,8 +85,13 @@ func (p *postgresDB) migrate(ctx context.Context, fn func(*Tx) error) error {
 
 func (p *postgresDB) update(ctx context.Context, fn func(*Tx) error) ([]func(), error) {
 	options := sql.TxOptions{Isolation: sql.LevelSerializable}
+	taken := false
 	for try := 0; ; try++ {
-		hooks, err, again := p.transact(ctx, options, fn)
+		hooks, err, cause := p.transact(ctx, options, fn)
+		// A key may be taken by a row that fn could not see, because it was committed while fn ran. Then fn decides
+		// again, on a state in which it can.
+		again := inTheWay(cause) || IsUnique(cause) && !taken
+		taken = taken || IsUnique(cause)
 		if !again || try == postgresRetries {
 			return hooks, err
 		}
@@ -107,9 +112,8 @@ func (p *postgresDB) update(ctx context.Context, fn func(*Tx) error) ([]func(), 
 	}
 }
 
-// transact runs fn in a transaction and ends it. again reports that it failed because of another transaction, was
-// undone, and is to be tried again.
-func (p *postgresDB) transact(ctx context.Context, o sql.TxOptions, fn func(*Tx) error) (_ []func(), err error, again bool) {
+// transact runs fn in a transaction and ends it. cause is the database's error if that is why it was undone.
+func (p *postgresDB) transact(ctx context.Context, o sql.TxOptions, fn func(*Tx) error) (_ []func(), err, cause error) {
 	// The end of ctx undoes the transaction while fn runs, and not once it has returned: a commit that is cut off would
 	// have no outcome that anybody knows.
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -118,31 +122,31 @@ func (p *postgresDB) transact(ctx context.Context, o sql.TxOptions, fn func(*Tx)
 	defer detach()
 	sqlTx, err := p.begin(own, &o)
 	if err != nil {
-		return nil, fmt.Errorf("store: beginning: %w", cmp.Or(ctx.Err(), err)), false
+		return nil, fmt.Errorf("store: beginning: %w", cmp.Or(ctx.Err(), err)), nil
 	}
 	defer sqlTx.Rollback() // also when fn panics; does nothing after Commit
 	tx := &Tx{q: sqlTx}
 	if err := tx.run(fn); err != nil {
-		return nil, err, inTheWay(tx.err)
+		return nil, err, tx.err
 	}
 	if !detach() {
-		return nil, fmt.Errorf("store: %w", ctx.Err()), false
+		return nil, fmt.Errorf("store: %w", ctx.Err()), nil
 	}
 	defer time.AfterFunc(commitTimeout, cancel).Stop()
 	if !o.ReadOnly {
 		if err := p.fault("commit.before"); err != nil {
-			return nil, err, false
+			return nil, err, nil
 		}
 	}
 	if err := sqlTx.Commit(); err != nil {
-		return nil, fmt.Errorf("store: committing: %w", err), inTheWay(err)
+		return nil, fmt.Errorf("store: committing: %w", err), err
 	}
 	if !o.ReadOnly {
 		if err := p.fault("commit.after"); err != nil {
-			return nil, err, false
+			return nil, err, nil
 		}
 	}
-	return tx.hooks, nil, false
+	return tx.hooks, nil, nil
 }
 
 // begin passes over the pool's connections that have died since they were used last, all of them when the server was

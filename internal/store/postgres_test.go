@@ -112,6 +112,40 @@ func TestQueryInTheWayAfterItsFirstRows(t *testing.T) {
 	}
 }
 
+// Two closures that look for a name and take it when it is free never meet the database's own error, even if they run
+// at once: the second sees what the first did.
+func TestNameTakenMeanwhile(t *testing.T) {
+	t.Parallel()
+	db := open(t, storetest.PostgresURL(t), nil)
+	ctx := t.Context()
+	looked, taken := make(chan struct{}), make(chan struct{})
+	var runs, found int
+	var group sync.WaitGroup
+	group.Go(func() {
+		err := db.Update(ctx, func(tx *store.Tx) error {
+			if err := tx.QueryRow(ctx, "SELECT count(*) FROM item WHERE n = 7").Scan(&found); err != nil || found > 0 {
+				return err
+			}
+			if runs++; runs == 1 {
+				close(looked)
+				<-taken
+			}
+			_, err := tx.Exec(ctx, "INSERT INTO item (name, n) VALUES ('a', 7)")
+			return err
+		})
+		if err != nil || runs != 1 || found != 1 {
+			t.Errorf("after %d runs: %v, %d found", runs, err, found)
+		}
+	})
+	<-looked
+	put(t, db, "a", 7)
+	close(taken)
+	group.Wait()
+	if err := insert(ctx, db, "a", 8); !store.IsUnique(err) {
+		t.Errorf("a name that is taken: %v", err)
+	}
+}
+
 // Once the closure has returned, the end of its context does not cut off the commit: the outcome is known.
 func TestContextEndsDuringCommit(t *testing.T) {
 	t.Parallel()

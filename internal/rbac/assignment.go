@@ -13,7 +13,7 @@ import (
 	"github.com/keyreel/keyreel/internal/store"
 )
 
-const assignmentColumns = `id, scope, role_id, principal_id, principal_type, description, created_by, created`
+const assignmentColumns = `id, scope, role_id, principal_id, principal_type, description, condition, created_by, created, updated_by, updated`
 
 func queryAssignments(ctx context.Context, tx *store.Tx, where string, args ...any) ([]Assignment, error) {
 	rows, err := tx.Query(ctx, `SELECT `+assignmentColumns+` FROM rbac_assignments `+where+` ORDER BY scope_key, id`, args...)
@@ -34,9 +34,10 @@ func queryAssignments(ctx context.Context, tx *store.Tx, where string, args ...a
 
 func scanAssignment(row interface{ Scan(...any) error }) (Assignment, error) {
 	var a Assignment
-	var created int64
-	err := row.Scan(&a.ID, &a.Scope, &a.RoleID, &a.PrincipalID, &a.PrincipalType, &a.Description, &a.CreatedBy, &created)
-	a.Created = store.Time(created)
+	var created, updated int64
+	err := row.Scan(&a.ID, &a.Scope, &a.RoleID, &a.PrincipalID, &a.PrincipalType, &a.Description, &a.Condition,
+		&a.CreatedBy, &created, &a.UpdatedBy, &updated)
+	a.Created, a.Updated = store.Time(created), store.Time(updated)
 	return a, err
 }
 
@@ -47,18 +48,7 @@ func (r *RBAC) Assignments(ctx context.Context, scope string, below bool) ([]Ass
 		return nil, nil
 	}
 	key := scopeKey(scope)
-	var places []string
-	var args []any
-	for _, k := range above(key) {
-		args = append(args, k)
-		places = append(places, "$"+strconv.Itoa(len(args)))
-	}
-	where := `WHERE scope_key IN (` + strings.Join(places, ", ") + `)`
-	if below {
-		from, to := belowRange(key)
-		args = append(args, from, to)
-		where += fmt.Sprintf(` OR (scope_key >= $%d AND scope_key < $%d)`, len(args)-1, len(args))
-	}
+	where, args := around(key, below)
 	var out []Assignment
 	err := r.db.View(ctx, func(tx *store.Tx) error {
 		var err error
@@ -71,6 +61,22 @@ func (r *RBAC) Assignments(ctx context.Context, scope string, below bool) ([]Ass
 	return out, nil
 }
 
+// around selects the rows at a scope and above it, and, with below, those under it.
+func around(key string, below bool) (where string, args []any) {
+	var places []string
+	for _, k := range above(key) {
+		args = append(args, k)
+		places = append(places, "$"+strconv.Itoa(len(args)))
+	}
+	where = `WHERE scope_key IN (` + strings.Join(places, ", ") + `)`
+	if below {
+		from, to := belowRange(key)
+		args = append(args, from, to)
+		where += fmt.Sprintf(` OR (scope_key >= $%d AND scope_key < $%d)`, len(args)-1, len(args))
+	}
+	return where, args
+}
+
 // belowRange returns the half-open range of keys that lie below a scope: '0' is the byte after '/'.
 func belowRange(key string) (from, to string) {
 	key = strings.TrimSuffix(key, "/")
@@ -78,13 +84,22 @@ func belowRange(key string) (from, to string) {
 }
 
 // Assign stores an assignment in the caller's transaction. An equal one (same scope, role and principal, other id)
-// is azure.Error 409 RoleAssignmentExists; storing the same one again is no error. The same id with another role or
-// principal is 400 RoleAssignmentUpdateNotPermitted, an unknown role 400 RoleDefinitionDoesNotExist.
+// is azure.Error 409 RoleAssignmentExists. The same one again is no error and takes over the description and the
+// condition. The same id with another role or principal is 400 RoleAssignmentUpdateNotPermitted, an unknown role 400
+// RoleDefinitionDoesNotExist, a condition that cannot be read 400 InvalidRoleAssignmentCondition with the place.
 func (r *RBAC) Assign(ctx context.Context, tx *store.Tx, a Assignment) error {
 	a.ID, a.RoleID, a.PrincipalID = strings.ToLower(a.ID), strings.ToLower(a.RoleID), strings.ToLower(a.PrincipalID)
-	if a.ID == "" || a.PrincipalID == "" || !strings.HasPrefix(a.Scope, "/") || !text(a.ID, a.PrincipalID, a.Scope, a.Description) {
+	if a.ID == "" || a.PrincipalID == "" || !strings.HasPrefix(a.Scope, "/") || !text(a.ID, a.PrincipalID, a.Scope, a.Description, a.Condition) {
 		return azure.Errorf(http.StatusBadRequest, "InvalidRoleAssignment",
 			"A role assignment needs an id, a principal and a scope that begins with '/'; got %q, %q and %q.", a.ID, a.PrincipalID, a.Scope)
+	}
+	if a.Condition != "" {
+		if _, err := parseCondition(a.Condition); err != nil {
+			return azure.Errorf(http.StatusBadRequest, "InvalidRoleAssignmentCondition", "The given role assignment condition is invalid: %v.", err)
+		}
+	}
+	if a.Updated.IsZero() {
+		a.UpdatedBy, a.Updated = a.CreatedBy, a.Created
 	}
 	if _, ok, err := r.definition(ctx, tx, a.RoleID); err != nil {
 		return err
@@ -93,13 +108,14 @@ func (r *RBAC) Assign(ctx context.Context, tx *store.Tx, a Assignment) error {
 	}
 	key := scopeKey(a.Scope)
 	n, err := tx.Exec(ctx, `INSERT INTO rbac_assignments (scope_key, `+assignmentColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING`,
-		key, a.ID, a.Scope, a.RoleID, a.PrincipalID, a.PrincipalType, a.Description, a.CreatedBy, store.Micros(a.Created))
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING`,
+		key, a.ID, a.Scope, a.RoleID, a.PrincipalID, a.PrincipalType, a.Description, a.Condition,
+		a.CreatedBy, store.Micros(a.Created), a.UpdatedBy, store.Micros(a.Updated))
 	if err != nil {
 		return fmt.Errorf("storing role assignment %s: %w", a.ID, err)
 	}
 	if n == 1 {
-		return r.grants.Changed(ctx, tx, generation, a.PrincipalID)
+		return r.held.Changed(ctx, tx, generation, a.PrincipalID)
 	}
 	old, err := scanAssignment(tx.QueryRow(ctx, `SELECT `+assignmentColumns+` FROM rbac_assignments WHERE scope_key = $1 AND id = $2`, key, a.ID))
 	switch {
@@ -110,8 +126,14 @@ func (r *RBAC) Assign(ctx context.Context, tx *store.Tx, a Assignment) error {
 	case old.RoleID != a.RoleID || old.PrincipalID != a.PrincipalID:
 		return azure.Errorf(http.StatusBadRequest, "RoleAssignmentUpdateNotPermitted",
 			"Tenant ID, application ID, principal ID, and scope are not allowed to be updated.")
+	case old.Description == a.Description && old.Condition == a.Condition:
+		return nil
 	}
-	return nil
+	if _, err := tx.Exec(ctx, `UPDATE rbac_assignments SET description = $3, condition = $4, updated_by = $5, updated = $6
+		WHERE scope_key = $1 AND id = $2`, key, a.ID, a.Description, a.Condition, a.UpdatedBy, store.Micros(a.Updated)); err != nil {
+		return fmt.Errorf("changing role assignment %s: %w", a.ID, err)
+	}
+	return r.held.Changed(ctx, tx, generation, a.PrincipalID)
 }
 
 // Unassign removes an assignment by scope and GUID and returns it; false when there was none.
@@ -127,11 +149,11 @@ func (r *RBAC) Unassign(ctx context.Context, tx *store.Tx, scope, id string) (As
 	if err != nil {
 		return Assignment{}, false, fmt.Errorf("removing role assignment %s: %w", id, err)
 	}
-	return a, true, r.grants.Changed(ctx, tx, generation, a.PrincipalID)
+	return a, true, r.held.Changed(ctx, tx, generation, a.PrincipalID)
 }
 
-// Purge removes every assignment of a principal that is gone, or (by scope) at and below a resource that is gone.
-// One of the two is empty.
+// Purge removes every role assignment of a principal that is gone, or (by scope) all role and deny assignments at and
+// below a resource that is gone. One of the two is empty.
 func (r *RBAC) Purge(ctx context.Context, tx *store.Tx, principalID, scope string) error {
 	if (principalID == "") == (scope == "") {
 		return errors.New("purging role assignments: name either a principal or a scope")
@@ -145,16 +167,20 @@ func (r *RBAC) Purge(ctx context.Context, tx *store.Tx, principalID, scope strin
 		if n == 0 {
 			return nil
 		}
-		return r.grants.Changed(ctx, tx, generation, principalID)
+		return r.held.Changed(ctx, tx, generation, principalID)
 	}
 	key := scopeKey(scope)
 	from, to := belowRange(key)
-	n, err := tx.Exec(ctx, `DELETE FROM rbac_assignments WHERE scope_key = $1 OR (scope_key >= $2 AND scope_key < $3)`, key, from, to)
-	if err != nil {
-		return fmt.Errorf("purging the role assignments below %s: %w", scope, err)
+	var gone int64
+	for _, table := range []string{"rbac_assignments", "rbac_deny_assignments", "rbac_denied_principals"} {
+		n, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE scope_key = $1 OR (scope_key >= $2 AND scope_key < $3)`, key, from, to)
+		if err != nil {
+			return fmt.Errorf("purging the assignments below %s: %w", scope, err)
+		}
+		gone += n
 	}
-	if n == 0 {
+	if gone == 0 {
 		return nil
 	}
-	return r.grants.Changed(ctx, tx, generation)
+	return r.held.Changed(ctx, tx, generation)
 }

@@ -38,6 +38,15 @@ func builtin(id, name, description string, p Permission) Definition {
 	return Definition{ID: id, Name: name, Description: description, BuiltIn: true, Permissions: []Permission{p.filled()}, Scopes: []string{"/"}}
 }
 
+// vaultRolesOnly is the condition that an action on role assignments concerns the roles for a vault's data.
+func vaultRolesOnly(action, source string) string {
+	return "((!(ActionMatches{'Microsoft.Authorization/roleAssignments/" + action + "'})) OR (" + source +
+		"[Microsoft.Authorization/roleAssignments:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals{" +
+		"00482a5a-887f-4fb3-b363-3b7fe8e74483, a4417e6f-fecd-4de8-b567-7b0420556985, 14b46e9e-c2b7-41b4-b07b-48a6ebf60603, " +
+		"e147488a-f6f5-4113-8e2d-b22465e65bf6, 12338af0-0e69-4776-bea7-57ae8d297424, 21090545-7ca7-4776-b22c-e363652d74d2, " +
+		"b86a8fe4-44ce-4948-aee5-eccb2c155cd7, 4633458b-17de-408a-b874-0445c86b69e6}))"
+}
+
 func concat(lists ...[]string) []string { return slices.Concat(lists...) }
 
 // prefixed puts a prefix before each name.
@@ -50,8 +59,7 @@ func prefixed(prefix string, names ...string) []string {
 }
 
 // builtins are the roles of https://learn.microsoft.com/azure/role-based-access-control/built-in-roles that concern
-// the resource types served here. "Key Vault Data Access Administrator" is left out: without its ABAC condition it
-// would let its holder become owner.
+// the resource types served here.
 var builtins = []Definition{
 	builtin("8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "Owner",
 		"Grants full access to manage all resources, including the ability to assign roles in Azure RBAC.", allow("*")),
@@ -166,6 +174,17 @@ var builtins = []Definition{
 	builtin("a4417e6f-fecd-4de8-b567-7b0420556985", "Key Vault Certificates Officer",
 		"Perform any action on the certificates of a key vault, except manage permissions.",
 		Permission{Actions: vaultCommon, DataActions: prefixed(vault, "certificatecas/*", "certificates/*", "certificatecontacts/write")}),
+	builtin("8b54135c-b56d-4d72-a534-26097cfdc8d8", "Key Vault Data Access Administrator",
+		"Manage access to Azure Key Vault by adding or removing role assignments for the Key Vault Administrator, Key Vault Certificates Officer, Key Vault Crypto Officer, Key Vault Crypto Service Encryption User, Key Vault Crypto User, Key Vault Reader, Key Vault Secrets Officer, or Key Vault Secrets User roles. Includes an ABAC condition to constrain role assignments.",
+		Permission{
+			Actions: []string{
+				"Microsoft.Authorization/roleAssignments/write", "Microsoft.Authorization/roleAssignments/delete", "Microsoft.Authorization/*/read",
+				"Microsoft.Resources/deployments/*", "Microsoft.Resources/subscriptions/resourceGroups/read", "Microsoft.Resources/subscriptions/read",
+				"Microsoft.Management/managementGroups/read", "Microsoft.Support/*", "Microsoft.KeyVault/vaults/*/read",
+			},
+			Condition:        vaultRolesOnly("write", "@Request") + " AND " + vaultRolesOnly("delete", "@Resource"),
+			ConditionVersion: ConditionVersion,
+		}),
 	builtin("f25e0fa2-a7c8-4377-a976-54943a77a395", "Key Vault Contributor",
 		"Lets you manage key vaults, but not access to them.",
 		Permission{

@@ -13,6 +13,9 @@ import (
 	"github.com/keyreel/keyreel/internal/store"
 )
 
+// maxPatterns is how many actions a custom role can have: each decision about a holder looks at them all.
+const maxPatterns = 2048
+
 const definitionColumns = `id, name, description, permissions, scopes`
 
 // Definitions returns the built-in and custom roles that can be assigned at the scope.
@@ -148,7 +151,7 @@ func (r *RBAC) Define(ctx context.Context, tx *store.Tx, d Definition) error {
 	if err != nil {
 		return fmt.Errorf("storing role definition %s: %w", d.ID, err)
 	}
-	return r.grants.Changed(ctx, tx, generation)
+	return r.held.Changed(ctx, tx, generation)
 }
 
 func nameTaken(name string) error {
@@ -170,14 +173,22 @@ func (r *RBAC) checkCustom(d *Definition) error {
 			return nameTaken(d.Name)
 		}
 	}
+	patterns := 0
 	for _, p := range d.Permissions {
+		if p.Condition != "" || p.ConditionVersion != "" {
+			return bad("A custom role has no condition of its own; put it on the role's assignments.")
+		}
 		for _, list := range [][]string{p.Actions, p.NotActions, p.DataActions, p.NotDataActions} {
+			patterns += len(list)
 			for _, a := range list {
 				if a == "" || strings.Count(a, "*") > 3 { // more would make a role slow to decide with
 					return bad("The action '%s' is empty or has more than three wildcards.", a)
 				}
 			}
 		}
+	}
+	if patterns > maxPatterns {
+		return bad("The role has %d actions; it can have %d.", patterns, maxPatterns)
 	}
 	return nil
 }
@@ -199,5 +210,5 @@ func (r *RBAC) Undefine(ctx context.Context, tx *store.Tx, id string) (Definitio
 	if _, err := tx.Exec(ctx, `DELETE FROM rbac_definitions WHERE id = $1`, d.ID); err != nil {
 		return d, false, fmt.Errorf("removing role definition %s: %w", d.ID, err)
 	}
-	return d, true, r.grants.Changed(ctx, tx, generation)
+	return d, true, r.held.Changed(ctx, tx, generation)
 }

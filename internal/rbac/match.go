@@ -9,20 +9,39 @@ import (
 // role is a Definition with its patterns ready to match.
 type role struct {
 	Definition
-	permissions []Permission
+	permissions []permission
 	breadth     int // how much it allows in all; see breadth
 }
 
+// permission is a Permission with its patterns ready to match and its condition read.
+type permission struct {
+	Permission
+	condition expression // nil without one
+}
+
 func newRole(d Definition) *role {
-	r := &role{Definition: d, permissions: make([]Permission, len(d.Permissions))}
+	r := &role{Definition: d, permissions: make([]permission, len(d.Permissions))}
 	for i, p := range d.Permissions {
-		r.permissions[i] = Permission{
+		r.permissions[i].Permission = Permission{
 			Actions: ready(p.Actions), NotActions: ready(p.NotActions),
 			DataActions: ready(p.DataActions), NotDataActions: ready(p.NotDataActions),
 		}
+		r.permissions[i].condition = stored(p.Condition)
 		r.breadth += breadth(p)
 	}
 	return r
+}
+
+// stored reads a condition that was checked when it was stored. One that cannot be read any more is never met.
+func stored(condition string) expression {
+	if condition == "" {
+		return nil
+	}
+	e, err := parseCondition(condition)
+	if err != nil {
+		return func(*request) truth { return isUnknown }
+	}
+	return e
 }
 
 // ready puts patterns into lower case, and gives those with "/*/" a companion that has "/" there: Managed Identity
@@ -48,20 +67,30 @@ func expand(pattern string) []string {
 	return out
 }
 
-// allows reports whether one of the role's permissions holds the action, which is in lower case. An exclusion
-// subtracts from its own permission only.
-func (r *role) allows(action string, data bool) bool {
+// grants reports whether one of the role's permissions holds the action, and whether one that does has its condition
+// met. An exclusion subtracts from its own permission only.
+func (r *role) grants(req *request) (holds, met bool) {
 	for i := range r.permissions {
 		p := &r.permissions[i]
 		yes, no := p.Actions, p.NotActions
-		if data {
+		if req.data {
 			yes, no = p.DataActions, p.NotDataActions
 		}
-		if matchAny(yes, action) && !matchAny(no, action) {
-			return true
+		if !matchAny(yes, req.action) || matchAny(no, req.action) {
+			continue
 		}
+		if p.condition.met(req) {
+			return true, true
+		}
+		holds = true
 	}
-	return false
+	return holds, false
+}
+
+// allows reports whether the role alone allows a request.
+func (r *role) allows(req *request) bool {
+	_, met := r.grants(req)
+	return met
 }
 
 func matchAny(patterns []string, action string) bool {

@@ -100,6 +100,13 @@ func TestBuiltins(t *testing.T) {
 			t.Errorf("%s (%s): the id is no GUID, or id or name stands twice", d.Name, d.ID)
 		}
 		ids[d.ID], names[d.Name] = true, true
+		for _, p := range d.Permissions {
+			if p.Condition != "" {
+				if _, err := parseCondition(p.Condition); err != nil {
+					t.Errorf("%s: its condition cannot be read: %v", d.Name, err)
+				}
+			}
+		}
 		if d.Description == "" || !d.BuiltIn {
 			t.Errorf("%s: description or BuiltIn is missing", d.Name)
 		}
@@ -132,7 +139,7 @@ func TestBuiltins(t *testing.T) {
 	} {
 		for _, d := range builtins {
 			if d.Name == c.role {
-				if got := newRole(d).allows(strings.ToLower(c.action), c.data); got != c.want {
+				if got := newRole(d).allows(newRequest(&Query{Action: c.action, Data: c.data})); got != c.want {
 					t.Errorf("%s allows %s: got %v, want %v", c.role, c.action, got, c.want)
 				}
 			}

@@ -16,7 +16,7 @@ import (
 //go:embed schema/*.sql
 var schemaFS embed.FS
 
-// Schema holds custom definitions and assignments; the built-in definitions are code.
+// Schema holds custom definitions, role assignments and deny assignments; the built-in definitions are code.
 var Schema = store.Schema{Name: "rbac", FS: schemaFS}
 
 const generation = rowcache.Table("rbac_generation")
@@ -27,6 +27,10 @@ type Permission struct {
 	NotActions     []string `json:"notActions"`
 	DataActions    []string `json:"dataActions"`
 	NotDataActions []string `json:"notDataActions"`
+
+	// Condition must be met beside that of the assignment. Built-in roles alone have one.
+	Condition        string `json:"condition,omitempty"`
+	ConditionVersion string `json:"conditionVersion,omitempty"`
 }
 
 // filled has empty lists in place of nil ones: clients expect [] on the wire.
@@ -57,8 +61,11 @@ type Assignment struct {
 	PrincipalID   string
 	PrincipalType string // azure.TypeUser, TypeGroup, TypeServicePrincipal
 	Description   string
+	Condition     string // in the language of ConditionVersion; empty is none
 	CreatedBy     string
 	Created       time.Time
+	UpdatedBy     string    // who last wrote it; for a new one CreatedBy
+	Updated       time.Time // for a new one Created
 }
 
 // RBAC decides. It is safe for concurrent use.
@@ -66,7 +73,7 @@ type RBAC struct {
 	db      *store.DB
 	builtin map[string]*role // by GUID; never changed
 	narrow  []*role          // the built-in roles from the narrowest to the widest
-	grants  rowcache.Cache[[]grant]
+	held    rowcache.Cache[*held]
 }
 
 // New returns the decider over db. Decisions see a change made in this process at once, and one made by another
@@ -82,7 +89,7 @@ func New(ctx context.Context, db *store.DB) (*RBAC, error) {
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	if _, err := r.granted(ctx, ""); err != nil {
+	if _, err := r.heldBy(ctx, ""); err != nil {
 		return nil, fmt.Errorf("opening the role assignments: %w", err)
 	}
 	return r, nil

@@ -63,6 +63,7 @@ func assignment(id, principal, role, scope string) rbac.Assignment {
 	return rbac.Assignment{
 		ID: id, PrincipalID: principal, RoleID: role, Scope: scope, PrincipalType: azure.TypeServicePrincipal,
 		Created: time.UnixMicro(1_700_000_000_000_000).UTC(), CreatedBy: bob,
+		Updated: time.UnixMicro(1_700_000_000_000_000).UTC(), UpdatedBy: bob,
 	}
 }
 
@@ -338,6 +339,8 @@ func TestDefinitions(t *testing.T) {
 		builtIn.ID = owner
 		slow := role
 		slow.Permissions = []rbac.Permission{{Actions: []string{"a*b*c*d*"}}}
+		long := role
+		long.Permissions = []rbac.Permission{{Actions: slices.Repeat([]string{"a/read"}, 2049)}}
 		reserved := role
 		reserved.Name = "OWNER"
 		for _, c := range []struct {
@@ -349,6 +352,7 @@ func TestDefinitions(t *testing.T) {
 			{"built-in id", builtIn, "InvalidRoleDefinition"},
 			{"built-in name", reserved, "RoleDefinitionWithSameNameExists"},
 			{"too many wildcards", slow, "InvalidRoleDefinition"},
+			{"too many actions", long, "InvalidRoleDefinition"},
 			{"nothing", rbac.Definition{}, "InvalidRoleDefinition"},
 		} {
 			var e *azure.Error

@@ -161,18 +161,24 @@ func (rt *Router) run(w http.ResponseWriter, r *Request) error {
 // statusClientClosed is what servers log, by nginx's custom, for a request whose client is gone.
 const statusClientClosed = 499
 
+// Ended returns err, or what to say of it when it is the end of the request's own context: that the client hung up, or
+// that the time is over.
+func Ended(ctx context.Context, err error) error {
+	switch cause := ctx.Err(); {
+	case cause == nil || !errors.Is(err, cause):
+		return err
+	case errors.Is(cause, context.Canceled): // nobody reads the answer, and nothing is wrong here
+		return &Error{Status: statusClientClosed, Code: "ClientClosedRequest", Message: "The client closed the connection before the answer."}
+	}
+	return &Error{
+		Status: http.StatusServiceUnavailable, Code: "OperationTimedOut",
+		Message: "The operation was not finished within the permitted time.", Err: err,
+	}
+}
+
 func (rt *Router) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ev := EventOf(r.Context())
-	switch cause := r.Context().Err(); {
-	case cause == nil || !errors.Is(err, cause):
-	case errors.Is(cause, context.Canceled): // the client hung up: nobody reads the answer, and nothing is wrong here
-		err = &Error{Status: statusClientClosed, Code: "ClientClosedRequest", Message: "The client closed the connection before the answer."}
-	default:
-		err = &Error{
-			Status: http.StatusServiceUnavailable, Code: "OperationTimedOut",
-			Message: "The operation was not finished within the permitted time.", Err: err,
-		}
-	}
+	err = Ended(r.Context(), err)
 	e, unexpected := AsError(err)
 	ev.ErrorCode = e.Code
 	if unexpected {

@@ -19,6 +19,7 @@ const (
 	writePatience = time.Minute
 	drainPatience = 10 * time.Second
 	writePiece    = 256 << 10 // bytes
+	writeBuffered = 2 << 10   // bytes that net/http keeps back in any case: nobody waits for a client yet
 	maxLogged     = 4 << 10   // bytes of a host or a path; anybody can send longer ones
 )
 
@@ -64,7 +65,9 @@ func Observe(log *slog.Logger, next http.Handler) http.Handler {
 		defer func() {
 			p := recover()
 			out.connection.SetWriteDeadline(time.Now().Add(writePatience))
-			out.connection.SetReadDeadline(time.Now().Add(drainPatience))
+			if r.ProtoMajor == 1 && r.ContentLength != 0 { // HTTP/2 waits for nothing
+				out.connection.SetReadDeadline(time.Now().Add(drainPatience))
+			}
 			if p != nil && p != http.ErrAbortHandler {
 				ev.Err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 				if out.status == 0 {
@@ -140,6 +143,11 @@ func (w *counted) WriteHeader(status int) {
 func (w *counted) Write(p []byte) (int, error) {
 	if w.status < 200 {
 		w.status = http.StatusOK
+	}
+	if w.bytes+int64(len(p)) <= writeBuffered {
+		n, err := w.ResponseWriter.Write(p)
+		w.bytes += int64(n)
+		return n, err
 	}
 	written := 0
 	for {

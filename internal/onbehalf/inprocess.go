@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,9 @@ func (t *InProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	target, err := url.ParseRequestURI(req.URL.RequestURI())
+	if err == nil {
+		err = checkHeader(req.Header)
+	}
 	if err != nil {
 		closeBody(req)
 		return nil, fmt.Errorf("in-process: %w", err)
@@ -103,12 +107,28 @@ func (t *InProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// canonical spells header names as a server does when it reads them off the wire; some clients set them otherwise.
+// checkHeader refuses what would begin another header or request on a wire, and would do so when it is stored and sent on.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		for _, s := range append([]string{name}, values...) {
+			if strings.ContainsAny(s, "\r\n\x00") {
+				return fmt.Errorf("in-process: the header %q cannot be sent: it holds a line's end", name) // not its value: it may be a token
+			}
+		}
+	}
+	return nil
+}
+
+// canonical spells header names as a server does when it reads them off the wire; some clients set them otherwise. What
+// describes the message itself comes from the request's fields alone, as net/http's transport has it.
 func canonical(h http.Header) http.Header {
 	out := make(http.Header, len(h))
 	for name, values := range h {
-		name = http.CanonicalHeaderKey(name)
-		out[name] = append(out[name], values...)
+		switch name = http.CanonicalHeaderKey(name); name {
+		case "Host", "Content-Length", "Transfer-Encoding", "Trailer", "Connection":
+		default:
+			out[name] = append(out[name], values...)
+		}
 	}
 	return out
 }

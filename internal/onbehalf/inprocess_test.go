@@ -65,6 +65,43 @@ func TestInProcessRequest(t *testing.T) {
 	}
 }
 
+// The way in-process must not carry what a connection would not: a second host, another length, a line's end.
+func TestInProcessHeadersCannotSmuggle(t *testing.T) {
+	t.Parallel()
+	c := inProcess(func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"Host", "Transfer-Encoding", "Connection", "Trailer"} {
+			if v := r.Header[name]; v != nil {
+				t.Errorf("%s: %q reached the handler", name, v)
+			}
+		}
+		if got := r.Header["Content-Length"]; len(got) != 1 || got[0] != "3" {
+			t.Errorf("Content-Length: %q", got)
+		}
+	})
+	for _, tt := range []struct {
+		name   string
+		header http.Header
+		ok     bool
+	}{
+		{"of the message", http.Header{"Host": {"b.blob.keyreel.test"}, "content-length": {"1000"}, "Transfer-Encoding": {"chunked"}, "Connection": {"x"}, "trailer": {"x"}}, true},
+		{"line's end in a value", http.Header{"X-Ms-Meta-A": {"a\r\nx-ms-version: 1"}}, false},
+		{"line's end in a name", http.Header{"A\nB": {"a"}}, false},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, own+"/c/x", strings.NewReader("abc"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = tt.header
+		resp, err := c.Do(r)
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if err == nil {
+			resp.Body.Close()
+		}
+	}
+}
+
 func TestInProcessAnswers(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -39,34 +39,14 @@ func hashSecret(s seal.Secret) []byte {
 	return h[:]
 }
 
-// CreateApplication makes an application with its service principal and returns a new client secret, shown once.
-func (d *Directory) CreateApplication(ctx context.Context, tx *store.Tx, name string) (Principal, seal.Secret, error) {
-	p := Principal{ID: azure.NewGUID(), AppID: azure.NewGUID(), Kind: Application, Name: name, Enabled: true}
-	if _, err := insert(ctx, tx, p); err != nil {
-		return Principal{}, "", err
-	}
-	secret, err := d.AddSecret(ctx, tx, p.ID)
-	return p, secret, err
-}
-
-// AddSecret gives an application one more client secret, shown once; the others stay valid. Errors are sql.ErrNoRows
-// for what is no application.
+// AddSecret gives an application one more client secret without a name, valid until it is removed, shown once.
 func (d *Directory) AddSecret(ctx context.Context, tx *store.Tx, principalID string) (seal.Secret, error) {
-	secret, hash := newSecret()
-	n, err := tx.Exec(ctx, `INSERT INTO directory_secrets (id, principal_id, hash, created)
-		SELECT $1, id, $2, $3 FROM directory_principals WHERE id = $4 AND kind = $5`,
-		azure.NewGUID(), hash, store.Micros(time.Now()), key(principalID), string(Application))
-	if err == nil && n == 0 {
-		err = sql.ErrNoRows
-	}
-	if err != nil {
-		return "", fmt.Errorf("storing a client secret of principal %s: %w", principalID, err)
-	}
-	return secret, nil
+	_, secret, err := d.AddNamedSecret(ctx, tx, principalID, "", time.Time{})
+	return secret, err
 }
 
 // VerifySecret checks a client secret in constant time. Errors are sql.ErrNoRows for an unknown application,
-// ErrWrongSecret, and ErrDisabled for a right secret of a disabled one.
+// ErrWrongSecret (one that has expired is wrong too), and ErrDisabled for a right secret of a disabled one.
 func (d *Directory) VerifySecret(ctx context.Context, appID string, secret seal.Secret) (p Principal, err error) {
 	var right int
 	err = d.DB.View(ctx, func(tx *store.Tx) error {
@@ -75,7 +55,8 @@ func (d *Directory) VerifySecret(ctx context.Context, appID string, secret seal.
 		if err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, `SELECT hash FROM directory_secrets WHERE principal_id = $1`, p.ID)
+		rows, err := tx.Query(ctx, `SELECT hash FROM directory_secrets WHERE principal_id = $1 AND (expires = 0 OR expires > $2)`,
+			p.ID, store.Micros(time.Now()))
 		if err != nil {
 			return err
 		}
@@ -139,32 +120,43 @@ func checkPassword(password seal.Secret, stored string) (bool, error) {
 	return subtle.ConstantTimeCompare(got, want) == 1, nil
 }
 
+// newPasswordHash hashes a password under a new salt.
+func newPasswordHash(password seal.Secret) string {
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	return hashPassword(password, salt)
+}
+
 // CreateUser makes a user who signs in with a name (such as "ada@example.org", case does not count) and a password.
-// A name that is taken is azure.Error 409.
-func (d *Directory) CreateUser(ctx context.Context, name string, password seal.Secret) (Principal, error) {
+// A name that is taken is azure.Error 400.
+func (d *Directory) CreateUser(ctx context.Context, name string, password seal.Secret) (p Principal, err error) {
 	if key(name) == "" || password == "" {
 		return Principal{}, azure.Errorf(http.StatusBadRequest, "Request_BadRequest", "A user needs a name and a password.")
 	}
-	salt := make([]byte, 16)
-	rand.Read(salt)
-	hash := hashPassword(password, salt) // outside the transaction: it is slow on purpose
-	p := Principal{ID: azure.NewGUID(), Kind: User, Name: name, Enabled: true}
-	err := d.DB.Update(ctx, func(tx *store.Tx) error {
-		n, err := tx.Exec(ctx, `INSERT INTO directory_passwords (user_key, principal_id, hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
-			key(name), p.ID, hash)
-		if err != nil {
-			return fmt.Errorf("storing the password of user '%s': %w", name, err)
-		}
-		if n == 0 {
-			return azure.Errorf(http.StatusConflict, "Request_BadRequest", "Another object with the same value for property userPrincipalName already exists: '%s'.", name)
-		}
-		_, err = insert(ctx, tx, p)
+	hash := newPasswordHash(password) // outside the transaction: it is slow on purpose
+	err = d.DB.Update(ctx, func(tx *store.Tx) error {
+		p, err = insertUser(ctx, tx, name, hash)
 		return err
 	})
 	if err != nil {
 		return Principal{}, err
 	}
 	return p, nil
+}
+
+func insertUser(ctx context.Context, tx *store.Tx, name, hash string) (Principal, error) {
+	p := Principal{ID: azure.NewGUID(), Kind: User, Name: name, Enabled: true}
+	n, err := tx.Exec(ctx, `INSERT INTO directory_passwords (user_key, principal_id, hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+		key(name), p.ID, hash)
+	if err != nil {
+		return Principal{}, fmt.Errorf("storing the password of user '%s': %w", name, err)
+	}
+	if n == 0 {
+		return Principal{}, azure.Errorf(http.StatusBadRequest, "Request_BadRequest",
+			"Another object with the same value for property userPrincipalName already exists: '%s'.", name)
+	}
+	_, err = insert(ctx, tx, p)
+	return p, err
 }
 
 // VerifyPassword checks a user's password. An unknown user takes as long as a wrong password and is ErrWrongSecret
@@ -180,6 +172,11 @@ func (d *Directory) VerifyPassword(ctx context.Context, name string, password se
 		p, err = find(ctx, tx, `id = $1`, id)
 		return err
 	})
+	d.passwords.Lock()
+	defer d.passwords.Unlock()
+	if ctx.Err() != nil { // who asked has gone while waiting
+		return Principal{}, ctx.Err()
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		hashPassword(password, make([]byte, 16))
 		return Principal{}, ErrWrongSecret

@@ -260,7 +260,7 @@ func TestUsers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.CreateUser(ctx, "ada@EXAMPLE.org", "x"); !errors.Is(err, &azure.Error{Status: http.StatusConflict, Code: "Request_BadRequest"}) {
+		if _, err := d.CreateUser(ctx, "ada@EXAMPLE.org", "x"); !errors.Is(err, &azure.Error{Status: http.StatusBadRequest, Code: "Request_BadRequest"}) {
 			t.Errorf("the same name again: %v", err)
 		}
 		if _, err := d.CreateUser(ctx, "", "x"); !errors.Is(err, &azure.Error{Status: http.StatusBadRequest, Code: "Request_BadRequest"}) {

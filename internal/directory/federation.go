@@ -80,7 +80,7 @@ func putFederated(ctx context.Context, tx *store.Tx, appID string, c FederatedCr
 		appID, c.Issuer, c.Subject, key(c.Name)).Scan(&twin)
 	switch {
 	case err == nil:
-		return azure.Errorf(http.StatusConflict, "Conflict", "Issuer and subject combination already exists for this Managed Identity, as '%s'.", twin)
+		return azure.Errorf(http.StatusConflict, "Conflict", "Issuer and subject combination already exists for this identity, as '%s'.", twin)
 	case !errors.Is(err, sql.ErrNoRows):
 		return fmt.Errorf("looking for a federated credential with the same issuer and subject: %w", err)
 	}
@@ -94,12 +94,13 @@ func putFederated(ctx context.Context, tx *store.Tx, appID string, c FederatedCr
 	return nil
 }
 
-func removeFederated(ctx context.Context, tx *store.Tx, appID, name string) error {
-	_, err := tx.Exec(ctx, `DELETE FROM directory_federated_credentials WHERE app_id = $1 AND name_key = $2`, appID, key(name))
+// removeFederated removes a credential; false when there was none of its name.
+func removeFederated(ctx context.Context, tx *store.Tx, appID, name string) (bool, error) {
+	n, err := tx.Exec(ctx, `DELETE FROM directory_federated_credentials WHERE app_id = $1 AND name_key = $2`, appID, key(name))
 	if err != nil {
-		return fmt.Errorf("removing the federated credential '%s': %w", name, err)
+		return false, fmt.Errorf("removing the federated credential '%s': %w", name, err)
 	}
-	return nil
+	return n > 0, nil
 }
 
 var federatedName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{2,119}$`)
@@ -176,7 +177,8 @@ func (d *Directory) federatedType() arm.Type {
 			if err != nil {
 				return err
 			}
-			return removeFederated(ctx, tx, appID, res.ID.Name())
+			_, err = removeFederated(ctx, tx, appID, res.ID.Name())
+			return err
 		},
 	}
 }

@@ -34,7 +34,7 @@ func (d *Directory) UserAssigned(ctx context.Context, tx *store.Tx, id azure.Res
 
 // makeIdentity returns the managed identity that belongs to an ARM ID and makes it when there is none.
 func makeIdentity(ctx context.Context, tx *store.Tx, kind Kind, id azure.ResourceID) (principalID, clientID string, err error) {
-	p := Principal{ID: azure.NewGUID(), AppID: azure.NewGUID(), Kind: kind, Name: id.Name(), IdentityID: id.String()}
+	p := Principal{ID: azure.NewGUID(), AppID: azure.NewGUID(), Kind: kind, Name: id.Name(), IdentityID: id.String(), Enabled: true}
 	made, err := insert(ctx, tx, p)
 	if err != nil {
 		return "", "", err

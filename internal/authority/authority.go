@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"crypto/x509"
 	"embed"
 	"fmt"
 	"log/slog"
@@ -34,8 +35,15 @@ type Options struct {
 	Hosts     azure.Hosts
 	TenantID  string
 
+	// PrivateIssuers lets federated credentials name issuers whose hosts are not on the public internet.
+	PrivateIssuers bool
+	IssuerRoots    *x509.CertPool // whom to trust for issuers' TLS certificates; nil is the system's roots
+
 	KeyLifetime time.Duration // how long a key signs; 0 is 7 days, at least 24 h
-	Log         *slog.Logger  // for a rotation that fails in the background; nil is slog.Default()
+	// ArcTokenDir is the folder in which Azure Arc's clients look for keys (/var/opt/azcmagent/tokens, readable by their
+	// group alone). Empty switches Azure Arc's endpoint off.
+	ArcTokenDir string
+	Log         *slog.Logger // for a rotation that fails in the background; nil is slog.Default()
 }
 
 // Authority issues and verifies tokens for one tenant. It is safe for concurrent use.
@@ -47,6 +55,10 @@ type Authority struct {
 	loaded   time.Time  // when they were last read; guarded by loading
 	verified verifiedTokens
 	issued   issuedTokens
+	refused  refusals
+	limits   limits
+	issuers  *issuers
+	arc      *arcKeys // nil when it is switched off
 
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -64,10 +76,13 @@ func Open(ctx context.Context, o Options) (*Authority, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	a := &Authority{o: o, stopped: make(chan struct{})}
+	a := &Authority{o: o, stopped: make(chan struct{}), issuers: newIssuers(o.PrivateIssuers, o.IssuerRoots)}
 	a.keys.Store(&keySet{})
 	var err error
 	if a.login, err = a.loginRouter(); err != nil {
+		return nil, fmt.Errorf("opening the authority: %w", err)
+	}
+	if a.arc, err = openArc(o.ArcTokenDir); err != nil {
 		return nil, fmt.Errorf("opening the authority: %w", err)
 	}
 	if err := a.rotate(ctx); err != nil {
@@ -83,6 +98,7 @@ func Open(ctx context.Context, o Options) (*Authority, error) {
 func (a *Authority) Close() error {
 	a.stop()
 	<-a.stopped
+	a.arc.close()
 	return nil
 }
 

@@ -94,7 +94,13 @@ func (n *node) application(t testing.TB) (p directory.Principal, secret seal.Sec
 // system makes the system-assigned identity of a media account.
 func (n *node) system(t testing.TB, name string) directory.Principal {
 	t.Helper()
-	id, err := azure.ParseResourceID(group + "/providers/Microsoft.Media/mediaServices/" + name)
+	return n.systemOf(t, "Microsoft.Media/mediaServices/"+name)
+}
+
+// systemOf makes the system-assigned identity of a resource of the group.
+func (n *node) systemOf(t testing.TB, resource string) directory.Principal {
+	t.Helper()
+	id, err := azure.ParseResourceID(group + "/providers/" + resource)
 	if err != nil {
 		t.Fatal(err)
 	}

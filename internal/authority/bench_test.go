@@ -51,6 +51,7 @@ func BenchmarkIdentityEndpoint(b *testing.B) {
 	h := n.WorkloadHandler(wl.ID)
 	b.ReportAllocs()
 	for b.Loop() {
+		clear(n.limits.workloads) // each round is the first in a quiet second
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, imdsRequest(imdsPath+imdsQuery))
 		if w.Code != http.StatusOK {

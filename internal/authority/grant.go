@@ -3,7 +3,6 @@ package authority
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -17,14 +16,13 @@ import (
 
 	"github.com/keyreel/keyreel/internal/audit"
 	"github.com/keyreel/keyreel/internal/azure"
-	"github.com/keyreel/keyreel/internal/directory"
-	"github.com/keyreel/keyreel/internal/seal"
 )
 
 // token serves the token endpoints: version 1 takes a resource, version 2 a scope.
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 func (a *Authority) token(w http.ResponseWriter, r *azure.Request, v2 bool) error {
-	if _, err := a.tenant(r); err != nil {
+	tenant, err := a.tenant(r)
+	if err != nil {
 		return err
 	}
 	body, err := io.ReadAll(r.Body)
@@ -32,7 +30,7 @@ func (a *Authority) token(w http.ResponseWriter, r *azure.Request, v2 bool) erro
 		return err
 	}
 	record := audit.Record{Operation: "Token.ClientCredentials", ClientIP: clientIP(r.Request), Details: map[string]string{}}
-	t, err := a.clientCredentials(r.Context(), r.Request, body, v2, record.Details)
+	t, err := a.clientCredentials(r.Context(), r.Request, body, v2, &record)
 	if err != nil {
 		return a.auditRefusal(r.Context(), record, err)
 	}
@@ -43,7 +41,7 @@ func (a *Authority) token(w http.ResponseWriter, r *azure.Request, v2 bool) erro
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Pragma", "no-cache")
 	lifetime := int(time.Until(t.expires()).Seconds())
-	if v2 {
+	if v2 || tenant == "adfs" { // AD FS, too, answers in numbers; Entra's version 1 in strings
 		return azure.WriteJSON(w, http.StatusOK, struct {
 			Type      string `json:"token_type"`
 			ExpiresIn int    `json:"expires_in"`
@@ -62,9 +60,9 @@ func (a *Authority) token(w http.ResponseWriter, r *azure.Request, v2 bool) erro
 	}{"Bearer", strconv.Itoa(lifetime), strconv.Itoa(lifetime), strconv.FormatInt(t.Expires, 10), strconv.FormatInt(t.NotBefore, 10), t.Audience, t.raw})
 }
 
-// clientCredentials is the grant in which an application signs in as itself (RFC 6749 section 4.4). It notes in
-// details who asked for what.
-func (a *Authority) clientCredentials(ctx context.Context, r *http.Request, body []byte, v2 bool, details map[string]string) (*token, error) {
+// clientCredentials is the grant in which an application signs in as itself (RFC 6749 section 4.4). It notes in the
+// record who asked for what.
+func (a *Authority) clientCredentials(ctx context.Context, r *http.Request, body []byte, v2 bool, record *audit.Record) (*token, error) {
 	form, err := parseForm(r.Header.Get("Content-Type"), body)
 	if err != nil {
 		return nil, aadsts(http.StatusBadRequest, "invalid_request", 900144, "The request body cannot be read: %v.", err)
@@ -81,69 +79,32 @@ func (a *Authority) clientCredentials(ctx context.Context, r *http.Request, body
 	default:
 		return nil, aadsts(http.StatusBadRequest, "unsupported_grant_type", 70003, "The app requested an unsupported grant type '%s'.", shown(grant))
 	}
-	clientID, secret, err := clientOf(r, form)
+	client, err := clientOf(r, form)
 	if err != nil {
 		return nil, err
 	}
-	details["clientId"] = shown(clientID)
+	record.Details["clientId"] = shown(client.id)
 	audience, err := resourceOf(form, v2)
 	if err != nil {
 		return nil, err
 	}
-	details["audience"] = shown(audience)
-	p, err := a.o.Directory.VerifySecret(ctx, clientID, secret)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, aadsts(http.StatusBadRequest, "unauthorized_client", 700016,
-			"Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.",
-			shown(clientID), a.o.TenantID)
-	case errors.Is(err, directory.ErrWrongSecret):
-		return nil, aadsts(http.StatusUnauthorized, "invalid_client", 7000215,
-			"Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.", shown(clientID))
-	case errors.Is(err, directory.ErrDisabled):
-		return nil, aadsts(http.StatusBadRequest, "unauthorized_client", 7000112, "Application '%s' is disabled.", shown(clientID))
-	case err != nil:
+	record.Details["audience"] = shown(audience)
+	p, proof, err := a.authenticate(ctx, client, record)
+	if err != nil {
 		return nil, err
 	}
+	record.Principal = p.ID
 	if err := a.checkAudience(ctx, audience); err != nil {
 		return nil, err
 	}
-	return a.sign(p, audience, appLifetime(), claims{AppIDACR: "1"})
+	if err := a.useOnce(ctx, proof, audience, record.ClientIP); err != nil { // last, so that a request that is mended may use it again
+		return nil, err
+	}
+	return a.sign(p, audience, appLifetime(), claims{AppIDACR: proof.method(), IdentityID: p.IdentityID})
 }
 
 func missing(parameter string) error {
 	return aadsts(http.StatusBadRequest, "invalid_request", 900144, "The request body must contain the following parameter: '%s'.", parameter)
-}
-
-// clientOf returns the client's id and secret, from the form or from Basic authentication, in which RFC 6749 section
-// 2.3.1 wants both form-encoded.
-func clientOf(r *http.Request, form url.Values) (string, seal.Secret, error) {
-	if user, password, ok := r.BasicAuth(); ok {
-		id, err := url.QueryUnescape(user)
-		if err != nil {
-			id = user
-		}
-		secret, err := url.QueryUnescape(password)
-		if err != nil {
-			secret = password
-		}
-		if named := form.Get("client_id"); named != "" && !strings.EqualFold(named, id) {
-			return "", "", aadsts(http.StatusBadRequest, "invalid_request", 90100, "The parameter 'client_id' names another client than the Authorization header.")
-		}
-		return id, seal.Secret(secret), nil
-	}
-	id, secret := form.Get("client_id"), form.Get("client_secret")
-	switch {
-	case id == "":
-		return "", "", missing("client_id")
-	case secret == "" && form.Get("client_assertion") != "":
-		return "", "", aadsts(http.StatusUnauthorized, "invalid_client", 70021,
-			"No matching federated identity record found for presented assertion: applications sign in with a client secret here.")
-	case secret == "":
-		return "", "", aadsts(http.StatusUnauthorized, "invalid_client", 7000218,
-			"The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
-	}
-	return id, seal.Secret(secret), nil
 }
 
 // resourceOf returns the audience that is asked for. The version 1 endpoint takes a scope too: MSAL sends one to

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -192,16 +193,17 @@ func TestClientCredentials(t *testing.T) {
 	adfs := url.Values{"grant_type": {"client_credentials"}, "client_id": {app.AppID}, "client_secret": {string(secret)}, "scope": {storageAud + "//.default"}}
 
 	for name, c := range map[string]struct {
-		r  *http.Request
-		v2 bool
+		r       *http.Request
+		numbers bool // what is a number comes as one, not as text
+		aud     string
 	}{
-		"v2":              {postForm("/"+tenant+"/oauth2/v2.0/token?client-request-id=x", v2), true},
-		"v2, upper case":  {postForm("/"+strings.ToUpper(tenant)+"/OAUTH2/v2.0/token", v2), true},
-		"v2, Basic":       {basic, true},
-		"v1":              {postForm("/"+tenant+"/oauth2/token", v1), false},
-		"v1, multipart":   {multipartRequest, false},
-		"v1, no type":     {untyped, false},
-		"adfs with scope": {postForm("/adfs/oauth2/token", adfs), false},
+		"v2":              {postForm("/"+tenant+"/oauth2/v2.0/token?client-request-id=x", v2), true, storageAud},
+		"v2, upper case":  {postForm("/"+strings.ToUpper(tenant)+"/OAUTH2/v2.0/token", v2), true, storageAud},
+		"v2, Basic":       {basic, true, storageAud},
+		"v1":              {postForm("/"+tenant+"/oauth2/token", v1), false, storageAud + "/"},
+		"v1, multipart":   {multipartRequest, false, storageAud + "/"},
+		"v1, no type":     {untyped, false, storageAud + "/"},
+		"adfs with scope": {postForm("/adfs/oauth2/token", adfs), true, storageAud + "/"},
 	} {
 		res, body := do(t, n.Handler(), c.r)
 		if res.StatusCode != 200 || res.Header.Get("Cache-Control") != "no-store" || body["token_type"] != "Bearer" {
@@ -209,11 +211,11 @@ func TestClientCredentials(t *testing.T) {
 			continue
 		}
 		caller, err := n.Verify(t.Context(), body["access_token"].(string), accept)
-		if err != nil || caller.ObjectID != app.ID {
+		if err != nil || caller.ObjectID != app.ID || caller.Audience != c.aud {
 			t.Errorf("%s: %+v, %v", name, caller, err)
 		}
-		if c.v2 {
-			if life, ok := body["expires_in"].(float64); !ok || life < 3599 || life > 5400 || caller.Audience != storageAud {
+		if c.numbers {
+			if life, ok := body["expires_in"].(float64); !ok || life < 3599 || life > 5400 {
 				t.Errorf("%s: %v", name, body)
 			}
 			continue
@@ -223,8 +225,8 @@ func TestClientCredentials(t *testing.T) {
 				t.Errorf("%s: %s is no text: %v", name, field, body[field])
 			}
 		}
-		if body["resource"] != storageAud+"/" || caller.Audience != storageAud+"/" {
-			t.Errorf("%s: aud %s", name, caller.Audience)
+		if body["resource"] != c.aud {
+			t.Errorf("%s: resource %s", name, body["resource"])
 		}
 	}
 	rs := n.records(t, "Token.ClientCredentials")
@@ -252,7 +254,7 @@ func TestClientCredentialsRefused(t *testing.T) {
 	assertion := with("client_assertion", "x.y.z")
 	assertion.Del("client_secret")
 
-	for _, c := range []struct {
+	for i, c := range []struct {
 		name   string
 		tenant string
 		form   url.Values
@@ -265,7 +267,7 @@ func TestClientCredentialsRefused(t *testing.T) {
 		{"other grant", tenant, with("grant_type", "password"), 400, "unsupported_grant_type", 70003},
 		{"no client", tenant, with("client_id"), 400, "invalid_request", 900144},
 		{"no secret", tenant, with("client_secret"), 401, "invalid_client", 7000218},
-		{"assertion", tenant, assertion, 401, "invalid_client", 70021},
+		{"assertion of no type", tenant, assertion, 400, "invalid_request", 900144},
 		{"no scope", tenant, with("scope"), 400, "invalid_request", 900144},
 		{"only tolerated scopes", tenant, with("scope", "openid profile"), 400, "invalid_request", 900144},
 		{"scope without .default", tenant, with("scope", "https://storage.azure.com/user_impersonation"), 400, "invalid_scope", 1002012},
@@ -278,7 +280,9 @@ func TestClientCredentialsRefused(t *testing.T) {
 		{"twice", tenant, with("scope", storageAud+"/.default", storageAud+"/.default"), 400, "invalid_request", 90100},
 	} {
 		before := len(n.records(t, "Token.ClientCredentials"))
-		res, body := do(t, n.Handler(), postForm("/"+c.tenant+"/oauth2/v2.0/token", c.form))
+		r := postForm("/"+c.tenant+"/oauth2/v2.0/token", c.form)
+		r.RemoteAddr = fmt.Sprintf("192.0.2.%d:1", i) // refusals of one address are counted
+		res, body := do(t, n.Handler(), r)
 		if res.StatusCode != c.status || body["error"] != c.code || !cmp.Equal(body["error_codes"], []any{c.number}) || body["access_token"] != nil {
 			t.Errorf("%s: %d %v", c.name, res.StatusCode, body)
 		}

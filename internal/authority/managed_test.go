@@ -3,6 +3,7 @@ package authority
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -21,7 +22,7 @@ const acting = group + "/providers/Microsoft.Compute/virtualMachines/vm"
 // workload registers a workload with a system-assigned and a user-assigned identity.
 func (n *node) workload(t testing.TB, name string) (wl directory.Workload, secret seal.Secret, system, user directory.Principal) {
 	t.Helper()
-	system, user = n.system(t, name), n.userAssigned(t, name)
+	system, user = n.systemOf(t, "Microsoft.Compute/virtualMachines/"+name), n.userAssigned(t, name)
 	wl, secret, err := n.d.RegisterWorkload(t.Context(), directory.Workload{Name: name, ResourceID: acting, Identities: []string{system.ID, user.ID}})
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +45,7 @@ func imdsRequest(target string) *http.Request {
 
 func appServiceRequest(target string, secret seal.Secret) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, target, nil)
+	r.Host = "127.0.0.1:8480"
 	r.Header.Set("X-IDENTITY-HEADER", string(secret))
 	return r
 }
@@ -143,6 +145,8 @@ func TestIMDSRefuses(t *testing.T) {
 		{"through RFC 7239's proxy", alone, imdsPath + imdsQuery, header("Forwarded", "for=10.0.0.1"), 400, "Forwarded"},
 		{"as a proxy", alone, imdsPath + imdsQuery, func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", "169.254.169.254" }, 400, "proxy"},
 		{"a rebound name", alone, imdsPath + imdsQuery, func(r *http.Request) { r.Host = "evil.example.org:80" }, 400, "is not the metadata service"},
+		{"a rebound name on the shared listener", shared, "/msi/" + wl.ID + imdsPath + imdsQuery, func(r *http.Request) { r.Host = "evil.example.org" }, 400, "is not the metadata service"},
+		{"no name", alone, imdsPath + imdsQuery, func(r *http.Request) { r.Host = "" }, 400, "is not the metadata service"},
 		{"HEAD", alone, imdsPath + imdsQuery, func(r *http.Request) { r.Method = http.MethodPost }, 405, "not allowed"},
 		{"twice", alone, imdsPath + imdsQuery + "&resource=x", none, 400, "more than once"},
 		{"twice in other case", alone, imdsPath + imdsQuery + "&RESOURCE=x", none, 400, "more than once"},
@@ -170,8 +174,7 @@ func TestIMDSRefuses(t *testing.T) {
 		r := imdsRequest(c.target)
 		c.change(r)
 		res, body := do(t, c.h, r)
-		description, _ := body["error_description"].(string)
-		if res.StatusCode != c.status || body["error"] == nil || !strings.Contains(description, c.say) || body["access_token"] != nil {
+		if res.StatusCode != c.status || body["error"] == nil || !strings.Contains(fmt.Sprint(body), c.say) || body["access_token"] != nil {
 			t.Errorf("%s: %d %v", c.name, res.StatusCode, body)
 		}
 	}
@@ -214,6 +217,7 @@ func TestAppService(t *testing.T) {
 	const old = "?api-version=2017-09-01&resource=" + storageAud
 	oldHeader := func(target string, secret seal.Secret) *http.Request {
 		r := httptest.NewRequest(http.MethodGet, target, nil)
+		r.Host = "localhost:8480"
 		r.Header.Set("secret", string(secret))
 		return r
 	}
@@ -246,13 +250,18 @@ func TestAppService(t *testing.T) {
 	both := appServiceRequest("/msi/token"+q, secret)
 	both.Header.Set("Secret", string(secret))
 	proxied := appServiceRequest("/msi/token"+q, secret)
+	without := appServiceRequest("/msi/token"+q, "")
+	without.Header.Del("X-Identity-Header")
+	rebound := appServiceRequest("/msi/token"+q, secret)
+	rebound.Host = "evil.example.org:8480"
 	proxied.Header.Set("X-Forwarded-For", "10.0.0.1")
 	for _, c := range []struct {
 		name   string
 		r      *http.Request
 		status int
 	}{
-		{"no secret", httptest.NewRequest(http.MethodGet, "/msi/token"+q, nil), 401},
+		{"no secret", without, 401},
+		{"a rebound name", rebound, 400},
 		{"empty secret", appServiceRequest("/msi/token"+q, ""), 401},
 		{"wrong secret", appServiceRequest("/msi/token"+q, secret+"x"), 401},
 		{"the id for a secret", appServiceRequest("/msi/token"+q, seal.Secret(wl.ID)), 401},
@@ -287,6 +296,7 @@ func TestCloudShell(t *testing.T) {
 	request := func(path string) *http.Request {
 		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("resource="+url.QueryEscape(storageAud)))
 		r.URL.Scheme, r.URL.Host = "", ""
+		r.Host = "Login.KeyReel.LocalHost"
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Metadata", "true")
 		return r
@@ -305,6 +315,27 @@ func TestCloudShell(t *testing.T) {
 	}
 }
 
+// The firewalls of vaults and storage accounts let pass whoever acts as a media or storage account. No process outside
+// the server may, even if somebody registers it with such an identity.
+func TestWorkloadCannotActAsServersOwnResource(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	account, user := n.system(t, "acct"), n.userAssigned(t, "ident")
+	for name, wl := range map[string]directory.Workload{
+		"its own identity": {Identities: []string{account.ID}},
+		"another's":        {Identities: []string{user.ID}, ResourceID: strings.ToUpper(group) + "/providers/microsoft.storage/storageACCOUNTS/st"},
+	} {
+		wl, _, err := n.d.RegisterWorkload(t.Context(), wl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, body := do(t, n.WorkloadHandler(wl.ID), imdsRequest(imdsPath+imdsQuery))
+		if res.StatusCode != 400 || body["access_token"] != nil {
+			t.Errorf("%s: %d %v", name, res.StatusCode, body)
+		}
+	}
+}
+
 func FuzzIdentityRequest(f *testing.F) {
 	n := newNode(f)
 	wl, _, _, _ := n.workload(f, "one")
@@ -312,7 +343,8 @@ func FuzzIdentityRequest(f *testing.F) {
 	f.Add("/msi//token", "%zz", "", "")
 	f.Add("/msi/\x00/token", "resource=\xff&client_id=%00", "true", "y")
 	f.Fuzz(func(t *testing.T, path, query, metadata, secret string) {
-		for _, h := range []http.Handler{n.IdentityHandler(), n.WorkloadHandler(wl.ID)} {
+		for _, h := range []http.Handler{n.IdentityHandler(), n.WorkloadHandler(wl.ID), n.FabricHandler()} {
+			clear(n.limits.workloads)
 			r := &http.Request{
 				Method: http.MethodGet, URL: &url.URL{Path: path, RawQuery: query}, Host: "127.0.0.1",
 				Header: http.Header{"Metadata": {metadata}, "X-Identity-Header": {secret}},

@@ -21,6 +21,7 @@ func (a *Authority) keepRotating(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			a.arc.purge(time.Now())
 			if err := a.rotate(ctx); err != nil && ctx.Err() == nil {
 				a.o.Log.ErrorContext(ctx, "rotating the token signing keys", "error", err)
 			}

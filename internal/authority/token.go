@@ -106,20 +106,6 @@ func (a *Authority) auditIssue(ctx context.Context, r audit.Record, t *token) er
 	return a.audit(ctx, r)
 }
 
-// auditRefusal writes down why no token was issued and returns why; an error that is ours and not the caller's goes to
-// the request log alone.
-func (a *Authority) auditRefusal(ctx context.Context, r audit.Record, why error) error {
-	e, unexpected := azure.AsError(why)
-	if unexpected {
-		return why
-	}
-	r.Result, r.Status, r.Reason = "Failure", e.Status, e.Message
-	if err := a.audit(ctx, r); err != nil {
-		return err
-	}
-	return why
-}
-
 func (a *Authority) audit(ctx context.Context, r audit.Record) error {
 	r.Category, r.RequestID = "SignIn", azure.RequestID(ctx)
 	if err := a.o.Audit.Append(ctx, r); err != nil {
@@ -157,8 +143,11 @@ func (a *Authority) identityToken(ctx context.Context, principalID, resourceID, 
 	if t := a.issued.get(key, notThis); t != nil {
 		return t, true, nil
 	}
-	v, err, _ := a.issued.flights.Do(key.principal+"\n"+key.resource+"\n"+key.audience, func() (any, error) {
-		ctx := context.WithoutCancel(ctx) // others may wait for it
+	v, err, _ := a.issued.flights.Do(strings.Join([]string{key.principal, key.resource, key.audience, notThis}, "\n"), func() (any, error) {
+		ctx := context.WithoutCancel(ctx)              // others may wait for it
+		if t := a.issued.get(key, notThis); t != nil { // a flight that has just ended made it
+			return t, nil
+		}
 		c := claims{AppIDACR: "2", IdentityID: p.IdentityID}
 		if p.Kind == directory.UserAssigned {
 			c.ResourceID = resourceID

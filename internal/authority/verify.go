@@ -50,8 +50,12 @@ func (a *Authority) Verify(ctx context.Context, raw string, accepts func(audienc
 	case p.AppID != c.AppID:
 		return nil, refuse(azure.TokenPrincipal, "", "its principal %s has another client id", c.ObjectID)
 	}
+	groups, err := a.o.Directory.Groups(ctx, p.ID)
+	if err != nil {
+		return nil, err
+	}
 	caller := &azure.Caller{
-		ObjectID: p.ID, TenantID: c.TenantID, AppID: p.AppID, Type: p.Type(), Name: p.Name,
+		ObjectID: p.ID, TenantID: c.TenantID, AppID: p.AppID, Type: p.Type(), Name: p.Name, Groups: groups,
 		Issuer: c.Issuer, Audience: c.Audience, TokenID: c.TokenID,
 		IdentityID: c.IdentityID, ResourceID: c.ResourceID,
 	}

@@ -1,10 +1,8 @@
 package arm
 
 import (
-	"encoding/base64"
 	"net/http"
-	"net/url"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +16,10 @@ var activityVersions = []string{"2014-04-01", "2015-04-01", "2017-03-01-preview"
 
 // activityPage is how many entries a page holds at the most, as in Azure.
 const activityPage = 200
+
+// activityScan is how many records are looked through for one page, before it goes out as full as it is: a filter that
+// hardly anything matches must not run into the request's time limit.
+const activityScan = 20_000
 
 // addActivityLog adds the log of what was decided and done in a subscription, read from the audit chain. Beyond Azure's
 // it tells data-plane operations and uses of keys too.
@@ -61,28 +63,27 @@ type localized struct {
 }
 
 func (m *Manager) listActivity(w http.ResponseWriter, r *azure.Request) error {
-	q := r.URL.Query()
-	keep, err := parseFilter(q.Get("$filter"))
+	text := queryValue(r.URL, "$filter")
+	keep, err := parseFilter(text)
 	if err != nil {
 		return err
 	}
-	f := activityFilter(q.Get("$filter"))
-	f.Resource = "/subscriptions/" + strings.ToLower(r.Vars["subscription"])
-	if f.After, err = activityAfter(q.Get("$skipToken")); err != nil {
+	f := activityFilter(text, "/subscriptions/"+strings.ToLower(r.Vars["subscription"]))
+	if f.After, err = activityAfter(queryValue(r.URL, "$skiptoken")); err != nil {
 		return err
 	}
-	items := []activity{}
-	body := map[string]any{}
-	for more := true; more && len(items) < activityPage; {
+	items, more := []activity{}, true
+	for scanned := 0; more && len(items) < activityPage && scanned < activityScan; {
 		records, err := m.o.Audit.Query(r.Context(), f)
 		if err != nil {
 			return err
 		}
 		more = len(records) > 0
+		scanned += len(records)
 		for i := range records {
 			f.After = records[i].Seq
 			item := m.activity(&records[i], r.Vars["subscription"])
-			ok, err := keep(item)
+			ok, err := keep(item.fields())
 			if err != nil {
 				return err
 			}
@@ -90,14 +91,26 @@ func (m *Manager) listActivity(w http.ResponseWriter, r *azure.Request) error {
 				items = append(items, item)
 			}
 			if len(items) == activityPage {
-				q.Set("$skipToken", base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(f.After, 10))))
-				body["nextLink"] = m.view(r).URLs.Management() + (&url.URL{Path: r.URL.Path, RawQuery: q.Encode()}).String()
 				break
 			}
 		}
 	}
-	body["value"] = items
+	body := map[string]any{"value": items}
+	if more {
+		body["nextLink"] = m.nextLink(r, strconv.FormatInt(f.After, 10), 0)
+	}
 	return azure.WriteJSON(w, http.StatusOK, body)
+}
+
+// fields are what a filter can name: https://learn.microsoft.com/rest/api/monitor/activity-logs/list and az's own.
+func (a activity) fields() map[string]any {
+	return map[string]any{
+		"eventTimestamp": a.EventTimestamp, "caller": a.Caller, "correlationId": a.CorrelationID, "levels": a.Level, "level": a.Level,
+		"resourceId": a.ResourceID, "resourceUri": a.ResourceID, "resourceGroupName": a.ResourceGroupName,
+		"resourceProvider": a.ResourceProvider.Value, "resourceType": a.ResourceType.Value, "type": a.ResourceType.Value,
+		"operationName": a.OperationName.Value, "category": a.Category.Value, "status": a.Status.Value, "subStatus": a.SubStatus.Value,
+		"eventDataId": a.EventDataID, "properties": a.Properties,
+	}
 }
 
 func (m *Manager) activity(rec *audit.Record, subscription string) activity {
@@ -138,25 +151,36 @@ func (m *Manager) activity(rec *audit.Record, subscription string) activity {
 	return a
 }
 
-var (
-	callerTerm = regexp.MustCompile(`(?i)\bcaller\s+eq\s+'([^']*)'`)
-	sinceTerm  = regexp.MustCompile(`(?i)\beventTimestamp\s+ge\s+'([^']*)'`)
-	otherwise  = regexp.MustCompile(`(?i)\b(or|not)\b`)
-)
-
-// activityFilter takes out of a filter what an index answers. The filter itself is still applied to every entry, so
-// what is not recognised here costs time and nothing else.
-func activityFilter(text string) audit.Filter {
-	var f audit.Filter
-	if otherwise.MatchString(text) {
+// activityFilter takes out of a filter what an index answers, within a subscription. The filter itself is still applied
+// to every entry, so what is not recognised here costs time and nothing else.
+func activityFilter(text, subscription string) audit.Filter {
+	f := audit.Filter{Resource: subscription}
+	tokens, err := filterTokens(text)
+	or := func(token string) bool { return strings.EqualFold(token, "or") || strings.EqualFold(token, "not") }
+	if err != nil || slices.ContainsFunc(tokens, or) {
 		return f
 	}
-	if m := callerTerm.FindStringSubmatch(text); m != nil {
-		f.Principal = strings.ToLower(m[1])
-	}
-	if m := sinceTerm.FindStringSubmatch(text); m != nil {
-		if t, err := time.Parse(time.RFC3339, m[1]); err == nil {
-			f.Since = t
+	for i := 0; i+2 < len(tokens); i++ {
+		literal, err := parseLiteral(tokens[i+2])
+		if err != nil {
+			continue
+		}
+		value, _ := literal.(string)
+		at, isTime := literal.(time.Time)
+		if t, err := time.Parse(time.RFC3339, value); err == nil {
+			at, isTime = t, true
+		}
+		switch field, op := strings.ToLower(tokens[i]), strings.ToLower(tokens[i+1]); {
+		case field == "caller" && op == "eq":
+			f.Principal = strings.ToLower(value)
+		case (field == "resourceid" || field == "resourceuri") && op == "eq":
+			if key := strings.ToLower(value); strings.HasPrefix(key, subscription+"/") {
+				f.Resource = key
+			}
+		case field == "eventtimestamp" && (op == "ge" || op == "gt") && isTime:
+			f.Since = at
+		case field == "eventtimestamp" && (op == "le" || op == "lt") && isTime:
+			f.Until = at.Add(time.Microsecond) // which Query leaves out
 		}
 	}
 	return f
@@ -166,12 +190,13 @@ func activityAfter(token string) (int64, error) {
 	if token == "" {
 		return 0, nil
 	}
-	text, err := base64.RawURLEncoding.DecodeString(token)
-	if err == nil {
-		var n int64
-		if n, err = strconv.ParseInt(string(text), 10, 64); err == nil && n >= 0 {
-			return n, nil
-		}
+	key, err := parseSkipToken(token, "", "a") // digits come before letters
+	if err != nil {
+		return 0, err
 	}
-	return 0, azure.Errorf(http.StatusBadRequest, "InvalidSkipToken", "The $skipToken '%s' is not one that this server gave.", token)
+	n, err := strconv.ParseInt(key, 10, 64)
+	if err != nil || n < 0 {
+		return 0, errSkipToken(token)
+	}
+	return n, nil
 }

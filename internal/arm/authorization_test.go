@@ -49,7 +49,7 @@ func TestRoleAssignments(t *testing.T) {
 			{"bad principal", owner, under(at, azureID(3)), body(readerRole, "me"), 400, "InvalidPrincipalId"},
 			{"bare role", owner, under(at, azureID(3)), `{"properties":{"roleDefinitionId":"` + readerRole + `","principalId":"` + stranger + `"}}`, 400, "InvalidRoleDefinitionId"},
 			{"other type", owner, under(at, azureID(3)), `{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/` + readerRole + `","principalId":"` + stranger + `","principalType":"Group"}}`, 400, "UnmatchedPrincipalType"},
-			{"condition", owner, under(at, azureID(3)), `{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/` + readerRole + `","principalId":"` + stranger + `","condition":"x","conditionVersion":"2.0"}}`, 400, "RoleAssignmentConditionNotSupported"},
+			{"condition", owner, under(at, azureID(3)), `{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/` + readerRole + `","principalId":"` + stranger + `","condition":"x","conditionVersion":"2.0"}}`, 400, "InvalidRoleAssignmentCondition"},
 			{"missing resource", owner, under(widgets+"/none", azureID(3)), body(readerRole, stranger), 404, "ResourceNotFound"},
 			{"missing group", owner, under(subPath+"/resourceGroups/none", azureID(3)), body(readerRole, stranger), 404, "ResourceGroupNotFound"},
 			{"missing namespace", owner, under(g1+"/providers/No.Such/x/y", azureID(3)), body(readerRole, stranger), 404, "InvalidResourceNamespace"},

@@ -90,7 +90,11 @@ func (m *Manager) authorize(r *azure.Request) error {
 
 // authorizeAt decides on an action at r.Scope and records what is more than a read.
 func (m *Manager) authorizeAt(r *azure.Request, action string) error {
-	d, err := m.decide(r.Context(), r.Caller, action, r.Route.Data, r.Scope, clientIP(r.Request))
+	attributes, err := m.conditionAttributes(r)
+	if err != nil {
+		return err
+	}
+	d, err := m.decide(r.Context(), r.Caller, action, r.Route.Data, r.Scope, clientIP(r.Request), attributes)
 	if err != nil || isRead(action) {
 		return err
 	}
@@ -100,8 +104,8 @@ func (m *Manager) authorizeAt(r *azure.Request, action string) error {
 }
 
 // decide returns the decision, or azure.Error 403 after having recorded the denial.
-func (m *Manager) decide(ctx context.Context, caller *azure.Caller, action string, data bool, scope, clientIP string) (*rbac.Decision, error) {
-	d, err := m.o.RBAC.Decide(ctx, rbac.Query{Principals: caller.Principals(), Action: action, Data: data, Scope: scope})
+func (m *Manager) decide(ctx context.Context, caller *azure.Caller, action string, data bool, scope, clientIP string, attributes rbac.Attributes) (*rbac.Decision, error) {
+	d, err := m.o.RBAC.Decide(ctx, rbac.Query{Principals: caller.Principals(), Action: action, Data: data, Scope: scope, Attributes: attributes})
 	if err != nil {
 		return nil, fmt.Errorf("deciding on %s at %s: %w", action, scope, err)
 	}
@@ -138,14 +142,17 @@ func (m *Manager) append(ctx context.Context, rec audit.Record) error {
 	return nil
 }
 
-// recorded makes a row record its failures, unless it only reads. Its decision is recorded by authorize.
+// recorded makes a row respect locks and record its failures, unless it only reads. Its decision is recorded by authorize.
 func (m *Manager) recorded(row azure.Route) azure.Route {
 	handle := row.Handle
 	if row.Public != "" || isRead(row.Action) || handle == nil {
 		return row
 	}
 	row.Handle = func(w http.ResponseWriter, r *azure.Request) error {
-		err := handle(w, r)
+		err := m.checkLocks(r)
+		if err == nil {
+			err = handle(w, r)
+		}
 		if err == nil {
 			return nil
 		}

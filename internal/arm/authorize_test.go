@@ -111,7 +111,7 @@ func TestPublicRoutes(t *testing.T) {
 		}
 		names[key] = true
 	}
-	if d := cmp.Diff([]string{"Microsoft.Resources/metadata.Endpoints"}, public); d != "" {
+	if d := cmp.Diff([]string{"Microsoft.Resources/metadata.Endpoints", "Microsoft.Resources/providers.ListOperations"}, public); d != "" {
 		t.Errorf("public rows (-want +got):\n%s", d)
 	}
 	for _, want := range []string{
@@ -168,6 +168,9 @@ func TestMatrix(t *testing.T) {
 		want := 403
 		if slices.ContainsFunc(open, func(s string) bool { return strings.HasSuffix(r.Name, "/"+s) }) {
 			want = 200
+		}
+		if r.Action == checkAccessAction { // anybody may ask about itself; the question is missing
+			want = 400
 		}
 		if a := w.do(stranger, r.Method, path+version, ""); a.Code != want {
 			t.Errorf("%s without a role: %d, want %d: %s", r.Name, a.Code, want, a.Body)

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/store"
 	"github.com/keyreel/keyreel/internal/store/storetest"
 )
@@ -236,4 +238,61 @@ func TestBadRequests(t *testing.T) {
 		})
 	}
 	w.consistent()
+}
+
+// TestLargeGroup lists more than a batch of resources while some are deleted, the one that the link names among them,
+// and then deletes the group.
+func TestLargeGroup(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, testSchemas, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db)
+		w.do(owner, "PUT", rigs+"/r"+sync1, `{"location":"westeurope"}`).want(201)
+		const n = 2*batch + 50
+		name := func(i int) string { return fmt.Sprintf("%s/r/bolts/b%04d", rigs, i) }
+		err := db.Update(t.Context(), func(tx *store.Tx) error {
+			for i := range n {
+				id, err := azure.ParseResourceID(name(i))
+				if err != nil {
+					return err
+				}
+				if err := w.m.Create(t.Context(), tx, &Resource{ID: id, Properties: json.RawMessage(`{}`)}); err != nil {
+					return err
+				}
+				if _, err := tx.Exec(t.Context(), `INSERT INTO fake_things (key, body) VALUES ($1, '')`, id.Key()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]int{}
+		next := rigs + "/r/bolts" + sync1
+		for page := 0; next != ""; page++ {
+			a := w.do(owner, "GET", next, "")
+			for _, name := range a.names() {
+				seen[name]++
+			}
+			if page == 0 {
+				for _, i := range []int{0, 99, 100, 250} { // seen, the link's, the next, and one far ahead
+					w.do(owner, "DELETE", name(i)+sync1, "").want(200)
+				}
+			}
+			link, _ := a.at("nextLink").(string)
+			next = strings.TrimPrefix(link, "https://management.keyreel.localhost:8443")
+		}
+		for i := range n {
+			want := 1
+			if i == 100 || i == 250 {
+				want = 0
+			}
+			if got := seen[fmt.Sprintf("b%04d", i)]; got != want {
+				t.Errorf("b%04d was listed %d times, want %d", i, got, want)
+			}
+		}
+		w.follow(owner, w.do(owner, "DELETE", g1+groupV, "").want(202).Header().Get("Location")).want(200)
+		w.do(owner, "GET", rigs+"/r/bolts"+sync1, "").fails(404, "ResourceGroupNotFound")
+		w.consistent()
+	})
 }

@@ -57,7 +57,11 @@ func (m *Manager) delete(t *Type) func(http.ResponseWriter, *azure.Request) erro
 				return m.undo(ctx, op, err)
 			}
 		}
-		w.WriteHeader(http.StatusOK)
+		status := http.StatusOK
+		if t.deleteStatus != 0 {
+			status = t.deleteStatus
+		}
+		w.WriteHeader(status)
 		return nil
 	}
 }

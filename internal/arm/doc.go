@@ -16,6 +16,9 @@
 //   - A resource's row exists exactly as long as what the service keeps of it: both change in one transaction.
 //   - A system-assigned identity lives as long as its resource; role assignments at and below a resource, and those of
 //     its identity, go with it.
+//   - A lock holds against every row that does more than read, at its scope and below, and against deletions above it.
+//   - A deployment does nothing that its caller could not: each of its requests takes the way of a client's, decision,
+//     locks and gates included. Secure parameters stand sealed in its operation while it runs, and nowhere after it.
 //   - An identity block names a user-assigned identity only when the caller who wrote it might assign that identity.
 //
 // # Crashes
@@ -27,11 +30,15 @@
 // that nobody got) or finishes the deletion. The last transaction checks that the operation is still in progress, so
 // neither the job nor the request can do it twice. An operation that is begun [maxAttempts] times without an end fails.
 //
+// A deployment is an asynchronous write whose job makes passes over the template's resources (deploymentRun). Each
+// resource that was begun is a row of arm_deployment_steps; a pass that was cut off, or that waits for asynchronous
+// writes, is followed by another, which writes again what has no outcome yet. Writes are idempotent by name.
+//
 // # Specification
 //
 // The Azure Resource Manager resource provider contract (github.com/cloud-and-ai-microsoft/resource-provider-contract),
 // the Microsoft.Resources and Microsoft.Authorization REST references. Divergences: resource groups and resources cannot
-// be moved; conditions on role assignments and custom roles are refused, not ignored; registering a provider succeeds
+// be moved; a condition in a custom role is refused, not ignored; registering a provider succeeds
 // and does nothing, as all are registered; a list is read at its own scope and not thinned out to what the caller may
 // see, except the list of subscriptions.
 package arm

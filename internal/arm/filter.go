@@ -204,10 +204,12 @@ func parseLiteral(s string) (any, error) {
 	return nil, fmt.Errorf("'%s' is not a literal", s)
 }
 
-func parseTime(s string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
-		t, err = time.Parse(time.DateOnly, s)
+// parseTime reads a time with or without its zone, or a date. Azure CLI names no zone and means UTC.
+func parseTime(s string) (t time.Time, err error) {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", time.DateOnly} {
+		if t, err = time.Parse(layout, s); err == nil {
+			break
+		}
 	}
 	return t, err
 }
@@ -219,6 +221,12 @@ func lookupField(item map[string]any, fields []string) []any {
 		switch strings.ToLower(fields[0]) {
 		case "resourcetype":
 			return []any{item["type"]}
+		case "resourcegroup":
+			text, _ := item["id"].(string)
+			if id, err := azure.ParseResourceID(text); err == nil {
+				return []any{id.ResourceGroup()}
+			}
+			return nil
 		case "tagname":
 			var names []any
 			for name := range tags {
@@ -256,6 +264,12 @@ func compare(got, want any) (int, bool) {
 		return 1, true
 	case string:
 		got, ok := got.(string)
+		// Azure's clients put times in quotes too; as text, 10:00:00Z would come after 10:00:00.5Z.
+		if t, err := time.Parse(time.RFC3339, got); err == nil {
+			if limit, err := parseTime(want); err == nil {
+				return t.Compare(limit), true
+			}
+		}
 		return strings.Compare(strings.ToLower(got), strings.ToLower(want)), ok
 	case bool:
 		got, ok := got.(bool)

@@ -11,20 +11,25 @@ import (
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/job"
 	"github.com/keyreel/keyreel/internal/rbac"
+	"github.com/keyreel/keyreel/internal/seal"
 	"github.com/keyreel/keyreel/internal/store"
 )
 
-// Options of a Manager. All are needed, but Locations.
+// Options of a Manager. All are needed, but Groups and Locations.
 type Options struct {
 	DB         *store.DB
 	RBAC       *rbac.RBAC
 	Audit      *audit.Log
+	Keyring    *seal.Keyring
 	Jobs       *job.Queue // New adds its handlers, so New comes before Jobs.Start
 	Identities Identities
 	Verify     azure.VerifyToken
 	Hosts      azure.Hosts
 	TenantID   string
-	Locations  []string // names, e.g. "westeurope"; none is all that Azure has
+	// Groups returns the groups that a principal is in, through others too. Without it, questions about others' access
+	// and assignedTo('...') know of no groups.
+	Groups    func(ctx context.Context, principalID string) ([]string, error)
+	Locations []string // names, e.g. "westeurope"; none is all that Azure has
 }
 
 // Manager is the resource manager. It brings Microsoft.Resources and Microsoft.Authorization itself.
@@ -48,6 +53,11 @@ func New(o Options) *Manager {
 	m.addLocations(o.Locations)
 	m.addResources()
 	m.addAuthorization()
+	m.addDenyAssignments()
+	m.addCheckAccess()
+	m.addLocks()
+	m.addTags()
+	m.addDeployments()
 	m.addActivityLog()
 	m.o.Jobs.Handle(jobWrite, 4, m.runJob)
 	m.o.Jobs.Handle(jobDelete, 2, m.runJob)
@@ -199,6 +209,6 @@ func (m *Manager) Create(ctx context.Context, tx *store.Tx, res *Resource) error
 // linked resource, such as listkeys on a storage account that a media account is to use). It returns azure.Error 403
 // AuthorizationFailed, and a denial is in the audit log.
 func (m *Manager) Authorize(ctx context.Context, caller *azure.Caller, action string, scope azure.ResourceID) error {
-	_, err := m.decide(ctx, caller, action, false, scope.String(), "")
+	_, err := m.decide(ctx, caller, action, false, scope.String(), "", rbac.Attributes{})
 	return err
 }

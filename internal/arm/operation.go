@@ -72,6 +72,7 @@ type work struct {
 func (op *operation) write() *Write {
 	w := &Write{
 		Old: op.Work.Old, Body: op.Work.Body, Patch: op.Work.Patch, Version: op.Version, Caller: op.Work.Caller, Query: op.Work.Query,
+		operation: op.ID,
 	}
 	next := *op.Work.New
 	w.New = &next
@@ -261,6 +262,15 @@ func (m *Manager) abort(ctx context.Context, op *operation, cause error) error {
 			return err
 		}
 		res.operation = ""
+		if rows := m.types[typeKey(res.ID)]; rows != nil && rows.fail != nil && !op.Work.Delete {
+			failed := *op.Work.New
+			failed.ETag, failed.State, failed.ready = res.ETag, Failed, true
+			e, _ := azure.AsError(cause)
+			if err := rows.fail(&failed, e); err != nil {
+				return err
+			}
+			return save(ctx, tx, &failed)
+		}
 		switch {
 		case op.Work.Delete:
 			res.State = op.Work.State
@@ -338,6 +348,8 @@ func (m *Manager) runJob(ctx context.Context, run *job.Run) error {
 	switch {
 	case err == nil || errors.Is(err, errEnded):
 		return nil
+	case errors.Is(err, errWaiting):
+		return job.Postpone(deploymentPoll, err)
 	case ctx.Err() != nil:
 		return err
 	}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/store"
@@ -44,6 +47,19 @@ func (m *Manager) showOne(w http.ResponseWriter, r *azure.Request, t *Type, id a
 	}
 	w.Header().Set("ETag", res.ETag)
 	return azure.WriteJSON(w, http.StatusOK, body)
+}
+
+// ServeResource answers a command's GET with a resource, as its own GET would: past the gates, shaped by its type's Show.
+// The command was authorized at the scope of its path; that it shows no more than that is the service's care.
+func (m *Manager) ServeResource(w http.ResponseWriter, r *azure.Request, id azure.ResourceID) error {
+	rows := m.types[typeKey(id)]
+	if rows == nil {
+		return fmt.Errorf("serving %s: type %s is not registered", id, id.Type())
+	}
+	if err := m.gate(r.Context(), id, Op{Target: id, Method: http.MethodGet}); err != nil {
+		return err
+	}
+	return m.showOne(w, r, rows.Type, id)
 }
 
 // existing returns a resource, or the 404 that says what is missing: its group, its parent or itself.
@@ -138,6 +154,10 @@ func (m *Manager) list(t *Type) func(http.ResponseWriter, *azure.Request) error 
 		return m.listPage(w, r, page{
 			scope: scope, size: size, link: t.ListKey,
 			rows: func(ctx context.Context, tx *store.Tx, after, to string, limit int) ([]*Resource, error) {
+				if t.atSubscription { // those at the scope alone, and not in its groups
+					own := id.Key() + "/"
+					after, to = max(after, own), id.Key()+"0"
+				}
 				return query(ctx, tx, where, strings.ToLower(t.Name), after, to, limit)
 			},
 			show: func(ctx context.Context, tx *store.Tx, res *Resource) (any, error) {
@@ -262,10 +282,14 @@ func parseSkipToken(s, from, to string) (string, error) {
 		return from, nil
 	}
 	key, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || string(key) <= from || string(key) >= to {
-		return "", azure.Errorf(http.StatusBadRequest, "InvalidSkipToken", "$skiptoken '%s' is not one of this list's.", s)
+	if err != nil || !utf8.Valid(key) || slices.Contains(key, 0) || string(key) <= from || string(key) >= to {
+		return "", errSkipToken(s)
 	}
 	return string(key), nil
+}
+
+func errSkipToken(s string) *azure.Error {
+	return azure.Errorf(http.StatusBadRequest, "InvalidSkipToken", "$skiptoken '%s' is not one of this list's.", s)
 }
 
 // asMap turns an item as it is shown into what a filter looks into.

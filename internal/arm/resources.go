@@ -61,6 +61,10 @@ func (m *Manager) addResources() {
 		Name: "Microsoft.Resources/metadata.Endpoints", Method: get, Pattern: "/metadata/endpoints",
 		Public: "clients read it to find out where to sign in", Handle: m.metadata,
 	}})
+	m.commands = append(m.commands, commandRow{decide: byHandler, route: azure.Route{
+		Name: "Microsoft.Resources/providers.ListOperations", Method: get, Pattern: "/providers/{namespace}/operations",
+		Public: "a list of operations that is the same for everyone", Handle: m.listOperations,
+	}})
 	add("tenants.List", get, "/tenants", "tenants", byHandler, m.listTenants)
 	add("subscriptions.List", get, "/subscriptions", "subscriptions", byHandler, m.listSubscriptions)
 	add("subscriptions.Get", get, sub, "subscriptions", byPath, m.getSubscription)
@@ -97,13 +101,17 @@ func (m *Manager) showSubscription(res *Resource) (any, error) {
 	if err := json.Unmarshal(res.Properties, &s); err != nil {
 		return nil, fmt.Errorf("showing %s: %w", res.ID, err)
 	}
-	return map[string]any{
+	body := map[string]any{
 		"id": res.ID.String(), "subscriptionId": res.ID.Name(), "displayName": s.DisplayName, "state": "Enabled", "tenantId": m.o.TenantID,
 		"authorizationSource": "RoleBased", "managedByTenants": []any{},
 		"subscriptionPolicies": map[string]any{
 			"locationPlacementId": "Public_2014-09-01", "quotaId": "PayAsYouGo_2014-09-01", "spendingLimit": "Off",
 		},
-	}, nil
+	}
+	if len(res.Tags) > 0 {
+		body["tags"] = res.Tags
+	}
+	return body, nil
 }
 
 func (m *Manager) getSubscription(w http.ResponseWriter, r *azure.Request) error {

@@ -99,11 +99,14 @@ func showAssignment(a rbac.Assignment) shownAssignment {
 		ID: strings.TrimSuffix(a.Scope, "/") + "/providers/" + roleAssignmentType + "/" + a.ID, Name: a.ID, Type: roleAssignmentType,
 		Properties: shownAssignmentProperties{
 			RoleDefinitionID: roleDefinitionID(a.Scope, a.RoleID), PrincipalID: a.PrincipalID, PrincipalType: a.PrincipalType, Scope: a.Scope,
-			CreatedOn: a.Created, UpdatedOn: a.Created, CreatedBy: a.CreatedBy, UpdatedBy: a.CreatedBy,
+			CreatedOn: a.Created, UpdatedOn: a.Updated, CreatedBy: a.CreatedBy, UpdatedBy: a.UpdatedBy,
 		},
 	}
 	if a.Description != "" {
 		s.Properties.Description = &a.Description
+	}
+	if version := rbac.ConditionVersion; a.Condition != "" {
+		s.Properties.Condition, s.Properties.ConditionVersion = &a.Condition, &version
 	}
 	return s
 }
@@ -126,6 +129,7 @@ type assignmentRequest struct {
 		PrincipalType    string `json:"principalType"`
 		Description      string `json:"description"`
 		Condition        string `json:"condition"`
+		ConditionVersion string `json:"conditionVersion"`
 		Delegated        string `json:"delegatedManagedIdentityResourceId"`
 	} `json:"properties"`
 }
@@ -152,9 +156,11 @@ func (m *Manager) putRoleAssignment(w http.ResponseWriter, r *azure.Request) err
 	case !guid.MatchString(role) || !strings.Contains(strings.ToLower(p.RoleDefinitionID), "/roledefinitions/"):
 		return azure.Errorf(http.StatusBadRequest, "InvalidRoleDefinitionId",
 			"'%s' is not the ID of a role definition, such as '%s'.", p.RoleDefinitionID, roleDefinitionID(id.Scope, "{guid}"))
-	case p.Condition != "" || p.Delegated != "":
-		return azure.Errorf(http.StatusBadRequest, "RoleAssignmentConditionNotSupported",
-			"Conditions and delegated managed identities are not supported; the assignment would grant more than it says.")
+	case p.Condition != "" && p.ConditionVersion != rbac.ConditionVersion:
+		return azure.Errorf(http.StatusBadRequest, "InvalidRoleAssignmentConditionVersion",
+			"The version '%s' of the condition is not supported; conditionVersion must be '%s'.", p.ConditionVersion, rbac.ConditionVersion)
+	case p.Delegated != "":
+		return azure.Errorf(http.StatusBadRequest, "DelegatedManagedIdentityNotSupported", "Delegated managed identities are not supported.")
 	}
 	assignable, err := m.o.RBAC.Definitions(ctx, id.Scope)
 	if err != nil {
@@ -170,7 +176,16 @@ func (m *Manager) putRoleAssignment(w http.ResponseWriter, r *azure.Request) err
 	}
 	assignment := rbac.Assignment{
 		ID: strings.ToLower(id.Name()), RoleID: strings.ToLower(role), PrincipalID: strings.ToLower(p.PrincipalID),
-		Description: p.Description, CreatedBy: r.Caller.ObjectID, Created: time.Now().UTC(),
+		Description: p.Description, Condition: p.Condition, CreatedBy: r.Caller.ObjectID, Created: time.Now().UTC().Truncate(time.Microsecond),
+	}
+	assignment.UpdatedBy, assignment.Updated = assignment.CreatedBy, assignment.Created
+	status := http.StatusCreated
+	if existing != nil {
+		assignment.CreatedBy, assignment.Created = existing.CreatedBy, existing.Created
+		if existing.Description == p.Description && existing.Condition == p.Condition {
+			assignment.UpdatedBy, assignment.Updated = existing.UpdatedBy, existing.Updated
+		}
+		status = http.StatusOK
 	}
 	err = m.o.DB.Update(ctx, func(tx *store.Tx) error {
 		scope, err := m.assignmentScope(ctx, tx, id)
@@ -192,10 +207,7 @@ func (m *Manager) putRoleAssignment(w http.ResponseWriter, r *azure.Request) err
 	if err != nil {
 		return err
 	}
-	if existing != nil {
-		return azure.WriteJSON(w, http.StatusOK, showAssignment(*existing))
-	}
-	return azure.WriteJSON(w, http.StatusCreated, showAssignment(assignment))
+	return azure.WriteJSON(w, status, showAssignment(assignment))
 }
 
 // assignmentScope returns the scope of an assignment in canonical form. Resources that the manager keeps, and those
@@ -296,9 +308,8 @@ func (m *Manager) listRoleAssignments(w http.ResponseWriter, r *azure.Request) e
 	}
 	principals := []string{}
 	if f.assignedTo != "" {
-		principals = append(principals, f.assignedTo)
-		if strings.EqualFold(f.assignedTo, r.Caller.ObjectID) { // the groups of others are not known here
-			principals = r.Caller.Principals()
+		if principals, err = m.principals(r.Context(), f.assignedTo); err != nil {
+			return err
 		}
 	}
 	value := []shownAssignment{}

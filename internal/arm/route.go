@@ -42,7 +42,8 @@ type commandRow struct {
 type typeRows struct {
 	*Type
 	methods map[string]*azure.Route // on one resource, by HTTP method
-	list    *azure.Route
+	list    *azure.Route            // on the collection; GET, but for questions such as checkAccess
+	decide  decideBy                // byPath or byHandler
 	actions map[string]*azure.Route // by lower-case name
 }
 
@@ -242,6 +243,9 @@ func (m *Manager) lookupType(r *http.Request, path string) (*azure.Route, map[st
 		if target.Scope == "/" && rows.Name == roleDefinitionType && r.Method == http.MethodGet {
 			delete(vars, varScope) // built-in roles are no secret
 		}
+		if rows.decide == byHandler {
+			delete(vars, varScope)
+		}
 	case target.IsCollection():
 		vars[varScope] = target.Parent().String()
 	}
@@ -258,10 +262,13 @@ func (t *typeRows) row(r *http.Request, id azure.ResourceID, action string) (*az
 		return nil, azure.Errorf(http.StatusNotFound, "InvalidResourceType",
 			"The resource type '%s' has no operation '%s'.", t.Name, action)
 	case id.IsCollection():
-		if r.Method == http.MethodGet && t.list != nil {
+		if t.list == nil {
+			return nil, errMethod(r, []string{http.MethodGet})
+		}
+		if r.Method == t.list.Method {
 			return t.list, nil
 		}
-		return nil, errMethod(r, []string{http.MethodGet})
+		return nil, errMethod(r, []string{t.list.Method})
 	}
 	if row := t.methods[r.Method]; row != nil {
 		return row, nil
@@ -297,7 +304,7 @@ func checkScope(t *Type, id azure.ResourceID) error {
 	case groupType:
 		return nil
 	case subscriptionType:
-		if id.IsCollection() && t.Tracked && len(id.Types) == 1 {
+		if id.IsCollection() && t.Tracked && len(id.Types) == 1 || t.atSubscription {
 			return nil
 		}
 	}
@@ -339,7 +346,7 @@ func match(pattern string, segments []string) (map[string]string, bool) {
 		switch {
 		case i >= len(segments):
 			return nil, false
-		case strings.HasPrefix(p, "{"):
+		case strings.HasPrefix(p, "{") && segments[i] != "":
 			vars[p[1:len(p)-1]] = segments[i]
 		case !strings.EqualFold(p, segments[i]):
 			return nil, false

@@ -22,6 +22,9 @@ type Write struct {
 	// is asynchronous it is kept in the database as JSON: there Validate stores a json.RawMessage or a value that
 	// encodes to one, Prepare and Commit find a json.RawMessage, and it, like Body, holds no secret that is not sealed.
 	Private any
+
+	extra     any    // what the manager's own handler planned
+	operation string // of an asynchronous write, in Prepare
 }
 
 // Type is a resource type that a service registers. Children are types of their own ("Microsoft.Media/mediaServices/assets").
@@ -80,7 +83,12 @@ type Type struct {
 	// Actions are the POST operations on one resource, by lower-case name; the RBAC action is {type}/{Name}/action.
 	Actions []Action
 
-	action string // what RBAC actions begin with; "" is Name
+	action         string // what RBAC actions begin with; "" is Name
+	atSubscription bool   // may be written at a subscription too
+	deleteStatus   int    // answers DELETE; 0 is 200
+	// fail keeps in a resource why its write failed, in the place of putting it back to what it was. res is what was to
+	// be written, in State Failed.
+	fail func(res *Resource, cause *azure.Error) error
 }
 
 // View says for whom a resource is shown.

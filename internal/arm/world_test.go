@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +22,7 @@ import (
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/job"
 	"github.com/keyreel/keyreel/internal/rbac"
+	"github.com/keyreel/keyreel/internal/seal"
 	"github.com/keyreel/keyreel/internal/store"
 )
 
@@ -52,7 +56,7 @@ var fakeSchema = store.Schema{Name: "fake", FS: fstest.MapFS{
 	"0001_fake.postgres.sql": {Data: []byte(`CREATE TABLE fake_things (key TEXT PRIMARY KEY, body TEXT); CREATE TABLE fake_identities (key TEXT PRIMARY KEY, principal TEXT);`)},
 }}
 
-var testSchemas = []store.Schema{Schema, job.Schema, rbac.Schema, audit.Schema, fakeSchema}
+var testSchemas = []store.Schema{Schema, job.Schema, rbac.Schema, audit.Schema, seal.Schema, fakeSchema}
 
 // fakeIdentities is a directory. User-assigned identities exist unless their name begins with "no".
 type fakeIdentities struct{}
@@ -136,6 +140,19 @@ func openWorld(t *testing.T, db *store.DB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rootFile := filepath.Join(t.TempDir(), "root") // the same key each time, as a database may be opened again
+	rootKey := "keyreel-root-key-1:" + base64.StdEncoding.EncodeToString(make([]byte, 32))
+	if err := os.WriteFile(rootFile, []byte(rootKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root, err := seal.FileRoot(rootFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyring, err := seal.OpenKeyring(ctx, db, root)
+	if err != nil {
+		t.Fatal(err)
+	}
 	w := &world{t: t, db: db, jobs: job.New(job.Options{DB: db})}
 	t.Cleanup(func() {
 		w.jobs.Close()
@@ -143,7 +160,7 @@ func openWorld(t *testing.T, db *store.DB) *world {
 		rb.Close()
 	})
 	w.m = New(Options{
-		DB: db, RBAC: rb, Audit: log, Jobs: w.jobs, Identities: fakeIdentities{}, Verify: verify,
+		DB: db, RBAC: rb, Audit: log, Keyring: keyring, Jobs: w.jobs, Identities: fakeIdentities{}, Verify: verify,
 		Hosts: azure.Hosts{Domain: "keyreel.localhost", Port: "8443"}, TenantID: tenant, Locations: []string{"westeurope", "North Europe"},
 	})
 	if err := w.m.Register(w.provider()); err != nil {

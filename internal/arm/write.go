@@ -90,9 +90,9 @@ func checkTags(tags map[string]string) error {
 
 // checkName is the rule for types without one of their own.
 func checkName(name string) error {
-	if n := utf8.RuneCountInString(name); n > 260 || strings.ContainsAny(name, `<>%&:\?/`) || strings.ContainsFunc(name, unicode.IsControl) {
+	if n := utf8.RuneCountInString(name); n > 260 || name == "." || name == ".." || strings.ContainsAny(name, `<>%&:\?/`) || strings.ContainsFunc(name, unicode.IsControl) {
 		return azure.Errorf(http.StatusBadRequest, "InvalidResourceName",
-			`The name '%s' is not valid: it is longer than 260 characters or holds a control character or one of <>%%&:\?/.`, name)
+			`The name '%s' is not valid: it is '.' or '..', longer than 260 characters or holds a control character or one of <>%%&:\?/.`, name)
 	}
 	return nil
 }
@@ -193,7 +193,7 @@ func (m *Manager) begin(ctx context.Context, tx *store.Tx, t *Type, id azure.Res
 	if err := m.checkWritable(ctx, tx, t, id, cur, r, patch); err != nil {
 		return nil, err
 	}
-	wr := &Write{Body: req.Properties, Patch: patch, Version: r.Vars[varVersion], Caller: r.Caller, Query: r.URL.Query()}
+	wr := &Write{Body: req.Properties, Patch: patch, Version: r.Vars[varVersion], Caller: r.Caller, Query: r.URL.Query(), extra: r.Extra}
 	if len(wr.Body) == 0 {
 		wr.Body = json.RawMessage("null")
 	}

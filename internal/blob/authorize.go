@@ -1,8 +1,10 @@
 package blob
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"github.com/keyreel/keyreel/internal/audit"
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/rbac"
+	"github.com/keyreel/keyreel/internal/store"
 )
 
 // storageAppID is the application id of Azure Storage, an audience that some clients ask for.
@@ -23,6 +26,8 @@ type access struct {
 	account *account
 	key     string // the shared key that signed the request; empty with a bearer token
 	addOnly bool   // may create blobs and not overwrite them
+	// unrecorded is the decision that allowed a write, until it is in the audit chain.
+	unrecorded *audit.Record
 }
 
 func accessOf(r *azure.Request) *access { return r.Extra.(*access) }
@@ -121,7 +126,8 @@ func (s *Storage) challenge(r *azure.Request, e *azure.Error) error {
 		"Bearer authorization_uri="+s.Hosts.For(r.Request).Login()+"/"+s.TenantID+"/oauth2/authorize resource_id=https://storage.azure.com")
 }
 
-// authorize asks the firewall, then the roles, and writes the decision down before anything is done.
+// authorize asks the firewall, then the roles. A denial and an allowed read are written down here, an allowed write by
+// update, together with its change.
 func (s *Storage) authorize(r *azure.Request) error {
 	acc := accessOf(r)
 	r.Scope = acc.account.resource.String()
@@ -134,7 +140,9 @@ func (s *Storage) authorize(r *azure.Request) error {
 	if r.Caller == nil {
 		return s.allow(r, "signed with "+acc.key)
 	}
-	query := rbac.Query{Principals: r.Caller.Principals(), Action: r.Route.Action, Data: r.Route.Data, Scope: r.Scope}
+	query := rbac.Query{
+		Principals: r.Caller.Principals(), Action: r.Route.Action, Data: r.Route.Data, Scope: r.Scope, Attributes: conditionAttributes(r),
+	}
 	decision, err := s.RBAC.Decide(r.Context(), query)
 	if err != nil {
 		return err
@@ -175,7 +183,34 @@ func (s *Storage) allow(r *azure.Request, reason string) error {
 	if rec.Category == "StorageRead" {
 		return s.Audit.Observe(r.Context(), rec)
 	}
-	return s.Audit.Append(r.Context(), rec)
+	accessOf(r).unrecorded = &rec
+	return nil
+}
+
+// update makes a request's change and records the decision that allowed it. It is called once a request.
+func (s *Storage) update(r *azure.Request, fn func(*store.Tx) error) error {
+	acc := accessOf(r)
+	rec := *acc.unrecorded
+	acc.unrecorded = nil
+	return s.Audit.Update(r.Context(), rec, fn)
+}
+
+// recorded wraps the handler of a write: a request that fails before it comes to its update is recorded, too.
+func (s *Storage) recorded(handle func(http.ResponseWriter, *azure.Request) error) func(http.ResponseWriter, *azure.Request) error {
+	return func(w http.ResponseWriter, r *azure.Request) error {
+		err := handle(w, r)
+		rec := accessOf(r).unrecorded
+		if rec == nil {
+			return err
+		}
+		if err == nil { // the connection is cut
+			return fmt.Errorf("%s answered without recording its decision", r.Route.Name)
+		}
+		if unrecorded := s.Audit.Append(context.WithoutCancel(r.Context()), *rec); unrecorded != nil {
+			return fmt.Errorf("%w (of a request that failed: %v)", unrecorded, err)
+		}
+		return err
+	}
 }
 
 func record(r *azure.Request) audit.Record {

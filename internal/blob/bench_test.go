@@ -4,14 +4,16 @@ import (
 	"bytes"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/keyreel/keyreel/internal/azure"
+	"github.com/keyreel/keyreel/internal/store"
+	"github.com/keyreel/keyreel/internal/store/storetest"
 )
 
 // direct is a way to the handler without a socket, as a caller with a role.
@@ -143,30 +145,108 @@ func BenchmarkGet256MiB(b *testing.B) {
 	}
 }
 
-func BenchmarkList5000(b *testing.B) {
-	d := newDirect(b)
-	next := make(chan int)
-	done := make(chan struct{})
-	for range 64 {
-		go func() {
-			for i := range next {
-				d.do(b, newSink(), "PUT", fmt.Sprintf("/con/%05d", i), pattern(100), 201)
+// many fills the container "con" with n inline blobs, directory by directory.
+func many(b *testing.B, s *server, n, directories int) {
+	r := &azure.Request{Vars: map[string]string{"container": "con"}, Extra: &access{account: s.account}}
+	r.Request = httptest.NewRequest("PUT", "/", nil)
+	for from := 0; from < n; from += 1000 {
+		check(b, s.db.Update(b.Context(), func(tx *store.Tx) error {
+			for i := from; i < min(from+1000, n); i++ {
+				r.Vars["blob"] = fmt.Sprintf("dir%05d/file%06d.dat", i*directories/n, i)
+				in := &blob{size: 9, properties: properties{ContentType: "text/plain", MD5: pattern(16)}}
+				err := s.replace(tx, r, &conditions{}, in, []byte("some data"), func(*target) ([]piece, error) { return nil, nil })
+				if err != nil {
+					return err
+				}
 			}
-			done <- struct{}{}
-		}()
+			return nil
+		}))
 	}
-	for i := range 5000 {
-		next <- i
-	}
-	close(next)
-	for range 64 {
-		<-done
-	}
-	for b.Loop() {
-		w := httptest.NewRecorder()
-		d.do(b, w, "GET", "/con?restype=container&comp=list", nil, 200)
-		if n, _ := io.Copy(io.Discard, w.Body); n < 5000*100 {
-			b.Fatalf("%d bytes", n)
+}
+
+// BenchmarkList100k lists 100,000 blobs, page by page.
+func BenchmarkList100k(b *testing.B) {
+	for _, kind := range []struct {
+		name string
+		url  func(testing.TB) string
+	}{{"sqlite", storetest.SQLiteURL}, {"postgres", storetest.PostgresURL}} {
+		s := open(b, newConfig(b, kind.url(b)))
+		s.container(b, "con")
+		s.assign(b, "bench", contributorRole, testAccountID)
+		d := direct{s.Handler(), "Bearer " + token(azure.Caller{ObjectID: "bench"})}
+		const blobs, directories = 100_000, 1000
+		many(b, s, blobs, directories)
+		for _, listing := range []struct {
+			name, query string
+			entries     int
+		}{{"flat", "", blobs}, {"delimited", "&delimiter=/", directories}, {"one directory", "&delimiter=/&prefix=dir00500/", blobs / directories}} {
+			b.Run(kind.name+"/"+listing.name, func(b *testing.B) {
+				for b.Loop() {
+					entries, marker := 0, ""
+					for {
+						w := httptest.NewRecorder()
+						d.do(b, w, "GET", "/con?restype=container&comp=list"+listing.query+"&marker="+marker, nil, 200)
+						body := w.Body.String()
+						entries += strings.Count(body, "<Name>")
+						_, rest, _ := strings.Cut(body, "<NextMarker>")
+						if marker, _, _ = strings.Cut(rest, "</NextMarker>"); marker == "" {
+							break
+						}
+					}
+					if entries != listing.entries {
+						b.Fatalf("%d entries of %d", entries, listing.entries)
+					}
+				}
+			})
 		}
+	}
+}
+
+// BenchmarkBlockList50k commits a blob of the most blocks that one may have, and commits it again.
+func BenchmarkBlockList50k(b *testing.B) {
+	for _, kind := range []struct {
+		name string
+		url  func(testing.TB) string
+	}{{"sqlite", storetest.SQLiteURL}, {"postgres", storetest.PostgresURL}} {
+		b.Run(kind.name, func(b *testing.B) {
+			s := open(b, newConfig(b, kind.url(b)))
+			s.container(b, "con")
+			s.assign(b, "bench", contributorRole, testAccountID)
+			d := direct{s.Handler(), "Bearer " + token(azure.Caller{ObjectID: "bench"})}
+			var list strings.Builder
+			list.WriteString("<BlockList>")
+			for i := range maxBlocks {
+				list.WriteString("<Latest>" + blockID(i) + "</Latest>")
+			}
+			list.WriteString("</BlockList>")
+			var first, again time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				d.do(b, newSink(), "PUT", "/con/large", nil, 201) // the blocks of the round before are garbage
+				check(b, s.db.Update(b.Context(), func(tx *store.Tx) error {
+					var container int64
+					if err := tx.QueryRow(b.Context(), `SELECT id FROM blob_containers`).Scan(&container); err != nil {
+						return err
+					}
+					for i := range maxBlocks {
+						_, err := tx.Exec(b.Context(), `INSERT INTO blob_blocks (container, name, block, object, size, created) VALUES ($1, 'large', $2, $3, 1, 1)`,
+							container, blockID(i), newObjectKey())
+						if err != nil {
+							return err
+						}
+					}
+					return nil
+				}))
+				b.StartTimer()
+				start := time.Now()
+				d.do(b, newSink(), "PUT", "/con/large?comp=blocklist", []byte(list.String()), 201)
+				first += time.Since(start)
+				start = time.Now()
+				d.do(b, newSink(), "PUT", "/con/large?comp=blocklist", []byte(list.String()), 201)
+				again += time.Since(start)
+			}
+			b.ReportMetric(first.Seconds()/float64(b.N), "s/commit")
+			b.ReportMetric(again.Seconds()/float64(b.N), "s/recommit")
+		})
 	}
 }

@@ -234,7 +234,7 @@ func (s *Storage) change(w http.ResponseWriter, r *azure.Request, fn func(*prope
 		return err
 	}
 	var t *target
-	err = s.DB.Update(r.Context(), func(tx *store.Tx) (err error) {
+	err = s.update(r, func(tx *store.Tx) (err error) {
 		if t, err = findExisting(r.Context(), tx, r, findQuery); err != nil {
 			return err
 		}
@@ -287,7 +287,7 @@ func (s *Storage) setTier(w http.ResponseWriter, r *azure.Request) error {
 	if tier == "" {
 		return azure.Errorf(http.StatusBadRequest, "MissingRequiredHeader", "An HTTP header that's mandatory for this request is not specified: x-ms-access-tier.")
 	}
-	err = s.DB.Update(r.Context(), func(tx *store.Tx) error {
+	err = s.update(r, func(tx *store.Tx) error {
 		t, err := findExisting(r.Context(), tx, r, findQuery)
 		if err != nil {
 			return err
@@ -315,7 +315,7 @@ func (s *Storage) deleteBlob(w http.ResponseWriter, r *azure.Request) error {
 	if err != nil {
 		return err
 	}
-	err = s.DB.Update(r.Context(), func(tx *store.Tx) error {
+	err = s.update(r, func(tx *store.Tx) error {
 		t, err := findExisting(r.Context(), tx, r, findQuery)
 		if err != nil {
 			return err

@@ -49,7 +49,7 @@ func (s *Storage) putBlock(w http.ResponseWriter, r *azure.Request) error {
 	if err != nil {
 		return err
 	}
-	err = s.DB.Update(r.Context(), func(tx *store.Tx) error { return insertBlock(tx, r, id, object, data.size) })
+	err = s.update(r, func(tx *store.Tx) error { return insertBlock(tx, r, id, object, data.size) })
 	if err != nil {
 		return s.refused(r.Context(), object, err)
 	}
@@ -164,7 +164,7 @@ func (s *Storage) putBlockList(w http.ResponseWriter, r *azure.Request) error {
 	if err != nil {
 		return err
 	}
-	err = s.DB.Update(r.Context(), func(tx *store.Tx) error {
+	err = s.update(r, func(tx *store.Tx) error {
 		return s.replace(tx, r, cond, in, nil, func(old *target) ([]piece, error) {
 			pieces, err := chooseBlocks(r.Context(), tx, old, list)
 			in.size = 0

@@ -92,7 +92,7 @@ func (s *Storage) createContainer(w http.ResponseWriter, r *azure.Request) error
 		return err
 	}
 	c := newContainer(r.Vars["container"], meta)
-	if err := s.DB.Update(r.Context(), func(tx *store.Tx) error { return insertContainer(r.Context(), tx, acct.id, c) }); err != nil {
+	if err := s.update(r, func(tx *store.Tx) error { return insertContainer(r.Context(), tx, acct.id, c) }); err != nil {
 		return err
 	}
 	c.header(w.Header())
@@ -141,7 +141,7 @@ func (s *Storage) setContainerMetadata(w http.ResponseWriter, r *azure.Request) 
 	}
 	acct := accessOf(r).account
 	var c *container
-	err = s.DB.Update(r.Context(), func(tx *store.Tx) (err error) {
+	err = s.update(r, func(tx *store.Tx) (err error) {
 		if c, err = readContainer(r.Context(), tx, acct.id, r.Vars["container"]); err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (s *Storage) deleteContainer(w http.ResponseWriter, r *azure.Request) error
 		return err
 	}
 	acct := accessOf(r).account
-	err = s.DB.Update(r.Context(), func(tx *store.Tx) error {
+	err = s.update(r, func(tx *store.Tx) error {
 		c, err := readContainer(r.Context(), tx, acct.id, r.Vars["container"])
 		if err != nil {
 			return err

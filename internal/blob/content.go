@@ -39,15 +39,16 @@ func insertPieces(ctx context.Context, tx *store.Tx, content int64, pieces []pie
 	return nil
 }
 
-// dropContent removes a blob's bytes. Objects that the content next (0 for none) goes on using stay.
+// dropContent removes a blob's bytes. Objects that the content next (0 for none) goes on using stay. (EXCEPT is one pass
+// on both databases; NOT EXISTS is a search for each of 50,000 pieces.)
 func dropContent(ctx context.Context, tx *store.Tx, b *blob, next int64) error {
 	if b.pieces == 0 {
 		_, err := tx.Exec(ctx, `DELETE FROM blob_inline WHERE content = $1`, b.content)
 		return err
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO blob_garbage (object, since)
-		SELECT DISTINCT p.object, CAST($3 AS BIGINT) FROM blob_pieces p WHERE p.content = $1
-			AND NOT EXISTS (SELECT 1 FROM blob_pieces n WHERE n.object = p.object AND n.content = $2)`,
+		SELECT object, CAST($3 AS BIGINT) FROM
+			(SELECT object FROM blob_pieces WHERE content = $1 EXCEPT SELECT object FROM blob_pieces WHERE content = $2) unused`,
 		b.content, next, store.Micros(time.Now()))
 	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM blob_pieces WHERE content = $1`, b.content)
@@ -58,8 +59,8 @@ func dropContent(ctx context.Context, tx *store.Tx, b *blob, next int64) error {
 // dropBlocks removes the uncommitted blocks of a blob. Objects that its content goes on using stay.
 func dropBlocks(ctx context.Context, tx *store.Tx, b *blob) error {
 	_, err := tx.Exec(ctx, `INSERT INTO blob_garbage (object, since)
-		SELECT k.object, $4 FROM blob_blocks k WHERE k.container = $1 AND k.name = $2
-			AND NOT EXISTS (SELECT 1 FROM blob_pieces n WHERE n.object = k.object AND n.content = $3)`,
+		SELECT object, CAST($4 AS BIGINT) FROM
+			(SELECT object FROM blob_blocks WHERE container = $1 AND name = $2 EXCEPT SELECT object FROM blob_pieces WHERE content = $3) unused`,
 		b.container, b.name, b.content, store.Micros(time.Now()))
 	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM blob_blocks WHERE container = $1 AND name = $2`, b.container, b.name)

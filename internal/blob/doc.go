@@ -22,7 +22,7 @@
 // # Crash behaviour
 //
 // A crash before the transaction leaves at most an object without a name. The collector finds it by listing the object store,
-// when it is older than a day; no request lives longer than two hours, so it never takes an object whose row is on its
+// when it is older than a day, and has the store drop what crashed uploads left of objects; no request lives longer than two hours, so it never takes an object whose row is on its
 // way. A write that its transaction refuses deletes its object at once; after any other error the transaction may stand
 // although its answer was lost, so the object stays for the collector to decide on. A crash after the transaction loses nothing: objects are durable before their row is. When the answer is lost the
 // client sees an error though the write stands, as with any server.
@@ -40,8 +40,11 @@
 //
 // Bearer tokens go by the actions and data actions of Microsoft's table, decided at the container (or the account); shared
 // keys may do everything that the firewall lets through. Every write, delete and denial is in the audit chain before the
-// answer; allowed reads are counted there. The firewall lets requests of the same server's media accounts pass when
+// answer, a write never later than its change; allowed reads are counted there. The firewall lets requests of the same server's media accounts pass when
 // bypass holds AzureServices: only the server itself can get a token that names such a resource as its actor.
+//
+// Conditions of role assignments may ask for the account's and the container's name, the blob's path, a listing's prefix, and
+// tell listings (Blob.List) and tiers (Blob.Write.Tier) apart. A condition on tags is not met.
 //
 // # Specification and divergences
 //

@@ -103,10 +103,8 @@ func FuzzNameXML(f *testing.F) {
 		if s == "" || checkBlobName(s) != nil {
 			return
 		}
-		b, err := xml.Marshal(prefixXML{Name: nameXML(s)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		b, err := entriesXML([]entry{{blob: blob{name: s}, common: true}}, nil, false)
+		check(t, err)
 		var got struct {
 			Name struct {
 				Encoded bool   `xml:",attr"`

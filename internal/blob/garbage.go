@@ -192,7 +192,7 @@ func (s *Storage) deleteGarbage(ctx context.Context, now time.Time) (more bool, 
 }
 
 // collectOrphans deletes old objects that no row names: those whose request crashed, was cut off or failed after the
-// object had been stored.
+// object had been stored. A store in which a crash leaves parts of objects is rid of them, too.
 func (s *Storage) collectOrphans(ctx context.Context, now time.Time) error {
 	var batch []string
 	flush := func() error {
@@ -211,6 +211,11 @@ func (s *Storage) collectOrphans(ctx context.Context, now time.Time) error {
 	})
 	if err == nil {
 		err = flush()
+	}
+	if store, ok := s.Objects.(interface {
+		AbortStale(ctx context.Context, before time.Time) error
+	}); ok && err == nil {
+		err = store.AbortStale(ctx, now.Add(-orphanAge))
 	}
 	if err != nil {
 		return fmt.Errorf("collecting orphans: %w", err)

@@ -110,7 +110,7 @@ func (src *source) serve(ctx context.Context, w http.ResponseWriter, request htt
 	}
 	if first.plain == nil {
 		_, err = w.Write(data)
-	} else if err = src.copyPiece(w, first, src.pieces[0]); err == nil {
+	} else if err = src.copyPiece(ctx, w, first, src.pieces[0]); err == nil {
 		err = src.copy(ctx, w, src.pieces[1:])
 	}
 	return aborted(err)
@@ -162,7 +162,7 @@ func (src *source) copy(ctx context.Context, w io.Writer, pieces []piece) error 
 		if err != nil {
 			return err
 		}
-		if err := src.copyPiece(w, o, p); err != nil {
+		if err := src.copyPiece(ctx, w, o, p); err != nil {
 			return err
 		}
 	}
@@ -194,8 +194,21 @@ func (src *source) open(ctx context.Context, p piece) (openPiece, error) {
 }
 
 // copyPiece sends what the part needs of a piece, and closes it.
-func (src *source) copyPiece(w io.Writer, o openPiece, p piece) error {
+func (src *source) copyPiece(ctx context.Context, w io.Writer, o openPiece, p piece) error {
 	from := max(src.start-p.position, 0)
 	to := min(src.end-p.position, p.size)
-	return errors.Join(o.plain.WriteRange(w, from, to-from), o.Close())
+	return errors.Join(o.plain.WriteRange(untilDone{ctx, w}, from, to-from), o.Close())
+}
+
+// untilDone is a writer that takes nothing after its context's end: the collector relies on it that no download goes on.
+type untilDone struct {
+	ctx context.Context
+	io.Writer
+}
+
+func (w untilDone) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.Writer.Write(p)
 }

@@ -3,10 +3,8 @@ package blob
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/xml"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,24 +94,6 @@ func after(prefix string) string {
 	return ""
 }
 
-// nameXML is a blob's name. One that XML cannot hold is percent-encoded and says so.
-type nameXML string
-
-// MarshalXML implements xml.Marshaler.
-func (n nameXML) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
-	s := string(n)
-	if strings.ContainsFunc(s, notXML) {
-		start.Attr = append(start.Attr, xml.Attr{Name: xml.Name{Local: "Encoded"}, Value: "true"})
-		s = url.PathEscape(s)
-	}
-	return e.EncodeElement(s, start)
-}
-
-// notXML reports characters that XML 1.0 cannot hold or that its readers change.
-func notXML(r rune) bool {
-	return r < ' ' || r == 0xFFFE || r == 0xFFFF
-}
-
 // MarshalXML implements xml.Marshaler: an element for each name, in order.
 func (m metadata) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 	if err := e.EncodeToken(start); err != nil {
@@ -132,41 +112,6 @@ func (m metadata) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 	return e.EncodeToken(start.End())
 }
 
-type blobXML struct {
-	XMLName    xml.Name `xml:"Blob"`
-	Name       nameXML
-	Properties blobPropertiesXML
-	Metadata   *metadata  `xml:",omitempty"`
-	OrMetadata *emptyNode `xml:",omitempty"`
-}
-
-type emptyNode struct{}
-
-type blobPropertiesXML struct {
-	Created      string `xml:"Creation-Time"`
-	LastModified string `xml:"Last-Modified"`
-	ETag         string `xml:"Etag"`
-	Length       int64  `xml:"Content-Length"`
-	ContentType  string `xml:"Content-Type"`
-	Encoding     string `xml:"Content-Encoding"`
-	Language     string `xml:"Content-Language"`
-	CRC64        string `xml:"Content-CRC64"`
-	MD5          string `xml:"Content-MD5"`
-	CacheControl string `xml:"Cache-Control"`
-	Disposition  string `xml:"Content-Disposition"`
-	BlobType     string
-	AccessTier   string
-	Inferred     bool `xml:"AccessTierInferred,omitempty"`
-	LeaseStatus  string
-	LeaseState   string
-	Encrypted    bool `xml:"ServerEncrypted"`
-}
-
-type prefixXML struct {
-	XMLName xml.Name `xml:"BlobPrefix"`
-	Name    nameXML
-}
-
 type blobPageXML struct {
 	XMLName    xml.Name `xml:"EnumerationResults"`
 	Endpoint   string   `xml:"ServiceEndpoint,attr"`
@@ -176,7 +121,7 @@ type blobPageXML struct {
 	MaxResults int      `xml:"MaxResults,omitempty"`
 	Delimiter  string   `xml:"Delimiter,omitempty"`
 	Blobs      struct {
-		Entries []any // blobXML and prefixXML, in order of their names
+		Entries []byte `xml:",innerxml"`
 	}
 	NextMarker string
 }
@@ -187,14 +132,14 @@ func (s *Storage) listBlobs(w http.ResponseWriter, r *azure.Request) error {
 		return err
 	}
 	acct := accessOf(r).account
-	var entries []any
+	var entries []entry
 	var next string
 	err = s.DB.View(r.Context(), func(tx *store.Tx) error {
 		c, err := readContainer(r.Context(), tx, acct.id, r.Vars["container"])
 		if err != nil {
 			return err
 		}
-		entries, next, err = l.page(r.Context(), tx, acct, c.id)
+		entries, next, err = l.page(r.Context(), tx, c.id)
 		return err
 	})
 	if err != nil {
@@ -207,7 +152,9 @@ func (s *Storage) listBlobs(w http.ResponseWriter, r *azure.Request) error {
 	if l.given {
 		page.MaxResults = l.max
 	}
-	page.Blobs.Entries = entries
+	if page.Blobs.Entries, err = entriesXML(entries, acct, l.metadata); err != nil {
+		return err
+	}
 	if next != "" {
 		page.NextMarker = l.next(next)
 	}
@@ -215,31 +162,30 @@ func (s *Storage) listBlobs(w http.ResponseWriter, r *azure.Request) error {
 }
 
 // page reads a page of blobs and common prefixes, and the name with which the next page begins ("" is the end).
-func (l *listing) page(ctx context.Context, tx *store.Tx, account *account, container int64) (entries []any, next string, err error) {
+func (l *listing) page(ctx context.Context, tx *store.Tx, container int64) (entries []entry, next string, err error) {
 	from, to := l.bounds()
+	hidden := delimitedBatch // rows to read at once
 	for {
 		limit := l.max - len(entries) + 1
 		if l.delimiter != "" {
-			limit = min(limit, delimitedBatch)
+			limit = min(limit, hidden)
 		}
 		batch, err := readBlobs(ctx, tx, container, from, to, limit)
 		if err != nil {
 			return nil, "", err
 		}
-		common := ""
-		for _, b := range batch {
-			if common != "" && strings.HasPrefix(b.name, common) {
+		common, before := "", len(entries)
+		for _, e := range batch {
+			if common != "" && strings.HasPrefix(e.name, common) {
 				continue
 			}
 			if len(entries) == l.max {
-				return entries, b.name, nil
+				return entries, e.name, nil
 			}
-			common = l.common(b.name)
-			if common != "" {
-				entries = append(entries, prefixXML{Name: nameXML(common)})
-				continue
+			if common = l.common(e.name); common != "" {
+				e = entry{blob: blob{name: common}, common: true}
 			}
-			entries = append(entries, b.xml(account, l.metadata))
+			entries = append(entries, e)
 		}
 		if len(batch) < limit {
 			return entries, "", nil
@@ -251,11 +197,18 @@ func (l *listing) page(ctx context.Context, tx *store.Tx, account *account, cont
 				return entries, "", nil
 			}
 		}
+		// Where prefixes hide many blobs each, the next one is found sooner by a leap than by reading up to it.
+		if hidden = min(2*hidden, delimitedBatch); len(entries)-before < limit/2 {
+			hidden = max(limit/2, delimitedLeap)
+		}
 	}
 }
 
-// delimitedBatch is how many rows are read at once when most of them may hide behind a common prefix.
-const delimitedBatch = 256
+// How many rows are read at once when some may hide behind a common prefix: at most, and when nearly all do.
+const (
+	delimitedBatch = 256
+	delimitedLeap  = 8
+)
 
 // common returns the common prefix behind which a name is listed, or "".
 func (l *listing) common(name string) string {
@@ -270,7 +223,7 @@ func (l *listing) common(name string) string {
 }
 
 // readBlobs reads blobs in order of their names, from one name on and before another ("" is no bound).
-func readBlobs(ctx context.Context, tx *store.Tx, container int64, from, to string, limit int) ([]blob, error) {
+func readBlobs(ctx context.Context, tx *store.Tx, container int64, from, to string, limit int) ([]entry, error) {
 	query, args := `SELECT name, size, etag, created, modified, properties FROM blob_blobs WHERE container = $1 AND name >= $2`, []any{container, from, limit}
 	if to != "" {
 		query, args = query+` AND name < $4`, append(args, to)
@@ -280,35 +233,17 @@ func readBlobs(ctx context.Context, tx *store.Tx, container int64, from, to stri
 		return nil, err
 	}
 	defer rows.Close()
-	var batch []blob
+	batch := make([]entry, 0, limit)
 	for rows.Next() {
-		var b blob
+		var e entry
 		var created, modified int64
-		var props string
-		if err := rows.Scan(&b.name, &b.size, &b.etag, &created, &modified, &props); err != nil {
+		if err := rows.Scan(&e.name, &e.size, &e.etag, &created, &modified, &e.stored); err != nil {
 			return nil, err
 		}
-		if err := json.Unmarshal([]byte(props), &b.properties); err != nil {
-			return nil, err
-		}
-		b.created, b.modified = store.Time(created), store.Time(modified)
-		batch = append(batch, b)
+		e.created, e.modified = store.Time(created), store.Time(modified)
+		batch = append(batch, e)
 	}
 	return batch, rows.Err()
-}
-
-func (b *blob) xml(account *account, withMetadata bool) blobXML {
-	tier, inferred := b.tier(account)
-	x := blobXML{Name: nameXML(b.name), OrMetadata: &emptyNode{}, Properties: blobPropertiesXML{
-		Created: httpDate(b.created), LastModified: httpDate(b.modified), ETag: b.etag, Length: b.size,
-		ContentType: b.contentType(), Encoding: b.Encoding, Language: b.Language, MD5: base64.StdEncoding.EncodeToString(b.MD5),
-		CacheControl: b.CacheControl, Disposition: b.Disposition, BlobType: "BlockBlob", AccessTier: tier, Inferred: inferred,
-		LeaseStatus: "unlocked", LeaseState: "available", Encrypted: true,
-	}}
-	if withMetadata && len(b.Metadata) > 0 {
-		x.Metadata = &b.Metadata
-	}
-	return x
 }
 
 type containerXML struct {

@@ -152,22 +152,17 @@ func TestListModel(t *testing.T) {
 		}
 		var got []string
 		for pages := 0; ; pages++ {
-			var entries []any
+			var entries []entry
 			var next string
 			err := s.db.View(t.Context(), func(tx *store.Tx) (err error) {
-				entries, next, err = l.page(t.Context(), tx, acct, id)
+				entries, next, err = l.page(t.Context(), tx, id)
 				return err
 			})
 			if err != nil || len(entries) > l.max || pages > len(names) {
 				rt.Fatalf("page %d of %d entries: %v", pages, len(entries), err)
 			}
 			for _, e := range entries {
-				switch e := e.(type) {
-				case blobXML:
-					got = append(got, string(e.Name))
-				case prefixXML:
-					got = append(got, string(e.Name))
-				}
+				got = append(got, e.name)
 			}
 			if l.from = next; next == "" {
 				break

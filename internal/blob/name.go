@@ -86,9 +86,10 @@ func metadataOf(h http.Header) (metadata, error) {
 	return m, nil
 }
 
+// header sends metadata in lower case, as Azure does: Python's client compares the prefix byte by byte.
 func (m metadata) header(h http.Header) {
 	for name, value := range m {
-		h.Set(metaPrefix+name, value)
+		h[strings.ToLower(metaPrefix)+name] = []string{value}
 	}
 }
 

@@ -59,7 +59,7 @@ func (s *Storage) putBlob(w http.ResponseWriter, r *azure.Request) error {
 	}
 	in.MD5 = sum
 	in.size = data.size
-	err = s.DB.Update(r.Context(), func(tx *store.Tx) error {
+	err = s.update(r, func(tx *store.Tx) error {
 		var pieces []piece
 		if object != "" {
 			pieces = []piece{{size: data.size, object: object}}

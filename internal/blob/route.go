@@ -45,7 +45,7 @@ func (s *Storage) Routes() []azure.Route {
 	container := func(comp string) map[string]string { return map[string]string{"restype": "container", "comp": comp} }
 	blob := func(comp string) map[string]string { return map[string]string{"restype": "", "comp": comp} }
 	account := map[string]string{"restype": "account", "comp": "properties"}
-	return []azure.Route{
+	routes := []azure.Route{
 		{Name: "Service.ListContainers", Method: "GET", Pattern: atAccount, Query: map[string]string{"restype": "", "comp": "list"}, Action: containersRead, Handle: s.listContainers},
 		{Name: "Service.GetAccountInformation", Method: "GET", Pattern: atAccount, Query: account, Action: getInfo, Handle: s.accountInformation},
 		{Name: "Service.GetAccountInformation", Method: "HEAD", Pattern: atAccount, Query: account, Action: getInfo, Handle: s.accountInformation},
@@ -76,6 +76,12 @@ func (s *Storage) Routes() []azure.Route {
 		{Name: "Blobs.PutBlockList", Method: "PUT", Pattern: atBlob, Query: blob("blocklist"), Action: blobsWrite, Data: true, MaxBody: 8 << 20, Handle: s.putBlockList},
 		{Name: "Blobs.GetBlockList", Method: "GET", Pattern: atBlob, Query: blob("blocklist"), Action: blobsRead, Data: true, Handle: s.getBlockList},
 	}
+	for i, row := range routes {
+		if row.Method == "PUT" || row.Method == "DELETE" {
+			routes[i].Handle = s.recorded(row.Handle)
+		}
+	}
+	return routes
 }
 
 // rowKey finds a route in one step: nothing but these four tells the operations apart.

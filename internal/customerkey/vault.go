@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -162,22 +163,14 @@ func (v vaultKey) problem(operation string, err error) *Problem {
 	case errors.As(err, &answer) && denies(answer.StatusCode):
 		code, inner, text := errorText(answer)
 		p := &Problem{Denied: true, Code: code}
-		p.Detail = fmt.Sprintf("Key Vault refused %s on '%s' to %s: %s", operation, v.id, who, text)
-		switch {
-		case inner == "KeyDisabled" || code == "KeyDisabled":
-			p.Code = "KeyDisabled"
-			p.Detail += " Enable the key."
-		case answer.StatusCode == http.StatusNotFound:
-			p.Detail += " Recover the key or the vault when it was deleted, or name another key."
-		case inner == "ForbiddenByFirewall":
-			p.Detail += " Allow trusted services in the vault's firewall (networkAcls.bypass AzureServices)."
-		default:
-			p.Detail += fmt.Sprintf(" Grant the identity the role '%s' on the key or its vault, or get, wrapKey and unwrapKey in the vault's access policies.", role)
+		if inner == "KeyDisabled" {
+			p.Code = inner
 		}
+		p.Detail = fmt.Sprintf("Key Vault refused %s on '%s' to %s: %s %s", operation, v.id, who, text, v.mend(answer.StatusCode, code, inner))
 		return p
 	case errors.As(err, &refused) && denies(refused.Status):
 		return &Problem{Denied: true, Code: "IdentityNotFound", Detail: fmt.Sprintf(
-			"%s of '%s' was not tried, because %s gets no token: %s Assign the identity again, or choose another one.", operation, v.id, who, refused.Message)}
+			"%s of '%s' was not tried, because %s gets no token: %s The account is bound to this identity; one that was deleted does not return, though another be made under its name.", operation, v.id, who, refused.Message)}
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return &Problem{Denied: true, Code: "VaultNotFound", Detail: fmt.Sprintf(
 			"%s of '%s' failed, because there is no host '%s'. Recover the vault when it was deleted, or name another key.", operation, v.id, dns.Name)}
@@ -190,7 +183,33 @@ func denies(status int) bool {
 	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
 }
 
-// errorText reads a Key Vault error's code, inner code and message.
+// mend says what the customer can do about a refusal.
+func (v vaultKey) mend(status int, code, inner string) string {
+	switch {
+	case inner == "KeyDisabled" || code == "KeyDisabled":
+		return "Enable the key."
+	case inner == "KeyOperationForbidden":
+		return "Add wrapKey and unwrapKey to the key's permitted operations (key_ops)."
+	case inner == "KeyNotYetValid" || inner == "KeyExpired":
+		return "Change the key's nbf or exp, or make a new version."
+	case inner == "ForbiddenByFirewall" || inner == "ForbiddenByConnection":
+		return "Allow trusted services in the vault's firewall (networkAcls.bypass AzureServices)."
+	case inner == "ForbiddenByPolicy":
+		return fmt.Sprintf("Give object '%s' get, wrapKey and unwrapKey in the vault's access policies.", v.identity.PrincipalID)
+	case inner == "ForbiddenByRbac":
+		return fmt.Sprintf("Grant the identity get, wrapKey and unwrapKey: the role '%s' on the key or its vault.", role)
+	case status == http.StatusNotFound:
+		return "Recover the key or the vault when it was deleted, or name another key."
+	case status == http.StatusForbidden:
+		return fmt.Sprintf("Grant the identity the role '%s' on the key or its vault, or get, wrapKey and unwrapKey in the vault's access policies.", role)
+	case status == http.StatusUnauthorized:
+		return "The vault has to accept tokens of this server's tenant."
+	}
+	return "The version has to hold the key material that wrapped the account key."
+}
+
+// errorText reads a Key Vault error's code, inner code and message, of which it keeps what the reader does not know:
+// a denial by role goes on for ten lines about the caller.
 func errorText(e *azcore.ResponseError) (code, inner, text string) {
 	var body struct {
 		Error struct {
@@ -214,7 +233,27 @@ func errorText(e *azcore.ResponseError) (code, inner, text string) {
 	if text == "" {
 		text = fmt.Sprintf("status %d.", e.StatusCode)
 	}
-	return code, body.Error.InnerError.Code, strings.Join(strings.Fields(text), " ")
+	return code, body.Error.InnerError.Code, shorten(text)
+}
+
+var (
+	deniedAction = regexp.MustCompile(`(?m)^Action: '([^']*)'`)
+	deniedScope  = regexp.MustCompile(`(?m)^Resource: '([^']*)'`)
+	deniedPolicy = regexp.MustCompile(`does not have keys (\w+) permission on key vault '([^';]*)`)
+)
+
+// shorten is what was missing and where, of a denial, and of any other message the first line.
+func shorten(text string) string {
+	action, scope := deniedAction.FindStringSubmatch(text), deniedScope.FindStringSubmatch(text)
+	if action != nil && scope != nil {
+		return fmt.Sprintf("It has no role with '%s' at '%s'.", action[1], scope[1])
+	}
+	if policy := deniedPolicy.FindStringSubmatch(text); policy != nil {
+		return fmt.Sprintf("It has no access policy with keys %s in the vault '%s'.", policy[1], policy[2])
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	line, _, _ = strings.Cut(line, " If you recently deleted")
+	return strings.Join(strings.Fields(line), " ")
 }
 
 // oneLine is an error's first line: the official clients' errors print the whole exchange.

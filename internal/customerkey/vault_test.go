@@ -260,6 +260,23 @@ func TestProblems(t *testing.T) {
 		{"no grant", func(v *vault) {
 			v.refuse["unwrapkey"] = &refusal{403, "Forbidden", "ForbiddenByRbac", "Caller is not authorized to perform action on resource."}
 		}, true, "Forbidden", "Key Vault Crypto Service Encryption User"},
+		{"no role, in full", func(v *vault) {
+			v.refuse["unwrapkey"] = &refusal{403, "Forbidden", "ForbiddenByRbac", "Caller is not authorized to perform action on resource.\r\n" +
+				"If role assignments were changed recently, please observe propagation time.\r\nCaller: appid=1;oid=2\r\n" +
+				"Action: 'Microsoft.KeyVault/vaults/keys/unwrap/action'\r\nResource: '/subscriptions/s/k'\r\nAssignment: (not found)\r\n"}
+		}, true, "Forbidden", "It has no role with 'Microsoft.KeyVault/vaults/keys/unwrap/action' at '/subscriptions/s/k'. Grant the identity get, wrapKey and unwrapKey: the role"},
+		{"no access policy", func(v *vault) {
+			v.refuse["unwrapkey"] = &refusal{403, "Forbidden", "ForbiddenByPolicy", "The user, group or application 'appid=1;oid=2;numgroups=0' does not have keys unwrapKey permission on key vault 'v;location=westeurope'. Add it."}
+		}, true, "Forbidden", "It has no access policy with keys unwrapKey in the vault 'v'. Give object '" + identity.PrincipalID + "' get, wrapKey and unwrapKey"},
+		{"operation taken", func(v *vault) {
+			v.refuse["unwrapkey"] = &refusal{403, "Forbidden", "KeyOperationForbidden", "Operation unwrapKey is not permitted on this key."}
+		}, true, "Forbidden", "key_ops"},
+		{"no public access", func(v *vault) {
+			v.refuse["unwrapkey"] = &refusal{403, "Forbidden", "ForbiddenByConnection", "Public network access is disabled."}
+		}, true, "Forbidden", "AzureServices"},
+		{"other key material", func(v *vault) {
+			v.refuse["unwrapkey"] = &refusal{400, "BadParameter", "", "The parameter is incorrect.\r\n"}
+		}, true, "BadParameter", "incorrect. The version has to hold"},
 		{"firewall", func(v *vault) {
 			v.refuse["unwrapkey"] = &refusal{403, "Forbidden", "ForbiddenByFirewall", "Client address is not authorized."}
 		}, true, "Forbidden", "AzureServices"},
@@ -280,6 +297,9 @@ func TestProblems(t *testing.T) {
 			var p *Problem
 			if !errors.As(err, &p) || p.Denied != tt.denied || p.Code != tt.code {
 				t.Fatalf("got %v", err)
+			}
+			if len(p.Detail) > 500 {
+				t.Errorf("%d bytes: %s", len(p.Detail), p.Detail)
 			}
 			for _, want := range []string{tt.says, identity.IdentityID, identity.PrincipalID, "unwrapKey", "/keys/k/"} {
 				if !strings.Contains(p.Detail, want) {

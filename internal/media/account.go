@@ -43,9 +43,11 @@ type accountBody struct {
 	StorageAccounts       *[]storageAccount `json:"storageAccounts"`
 	StorageAuthentication *string           `json:"storageAuthentication"`
 	Encryption            *encryption       `json:"encryption"`
-	KeyDelivery           *keyDelivery      `json:"keyDelivery"`
-	PublicNetworkAccess   *string           `json:"publicNetworkAccess"`
-	MinimumTLSVersion     *string           `json:"minimumTlsVersion"`
+	KeyDelivery           *struct {
+		AccessControl *accessControl `json:"accessControl"`
+	} `json:"keyDelivery"`
+	PublicNetworkAccess *string `json:"publicNetworkAccess"`
+	MinimumTLSVersion   *string `json:"minimumTlsVersion"`
 }
 
 func decodeAccountBody(raw json.RawMessage) (accountBody, error) {
@@ -55,6 +57,10 @@ func decodeAccountBody(raw json.RawMessage) (accountBody, error) {
 	}
 	if err := json.Unmarshal(raw, &b); err != nil {
 		return b, badRequest("properties", "The account's properties could not be read: %v.", err)
+	}
+	// Without this an empty object would turn the customer's key off.
+	if b.Encryption != nil && b.Encryption.Type == "" {
+		return b, badRequest("properties.encryption.type", "encryption needs a type: 'SystemKey' or 'CustomerKey'.")
 	}
 	return b, nil
 }
@@ -66,7 +72,7 @@ func (b accountBody) apply(p *accountProperties) {
 			p.StorageAccounts[i].Status = ""
 		}
 	}
-	if b.StorageAuthentication != nil {
+	if b.StorageAuthentication != nil && *b.StorageAuthentication != "" {
 		p.StorageAuthentication = *b.StorageAuthentication
 	}
 	if b.Encryption != nil {
@@ -76,13 +82,13 @@ func (b accountBody) apply(p *accountProperties) {
 			kv.CurrentKeyIdentifier = ""
 		}
 	}
-	if b.KeyDelivery != nil {
-		p.KeyDelivery = *b.KeyDelivery
+	if b.KeyDelivery != nil && b.KeyDelivery.AccessControl != nil {
+		p.KeyDelivery.AccessControl = *b.KeyDelivery.AccessControl
 	}
-	if b.PublicNetworkAccess != nil {
+	if b.PublicNetworkAccess != nil && *b.PublicNetworkAccess != "" {
 		p.PublicNetworkAccess = *b.PublicNetworkAccess
 	}
-	if b.MinimumTLSVersion != nil {
+	if b.MinimumTLSVersion != nil && *b.MinimumTLSVersion != "" {
 		p.MinimumTLSVersion = *b.MinimumTLSVersion
 	}
 }
@@ -157,6 +163,8 @@ func (s *Service) prepareAccount(ctx context.Context, w *arm.Write) error {
 	if err != nil {
 		return err
 	}
+	// A write that failed after its Prepare leaves its switch, which no later write may commit.
+	s.switches.put(a.key(), nil)
 	fresh := w.Old == nil || w.Old.State == arm.Failed
 	if a.StorageAuthentication == storageManagedIdentity && (fresh || body.StorageAccounts != nil || body.StorageAuthentication != nil) {
 		if err := s.tryStorage(ctx, a); err != nil {

@@ -73,7 +73,8 @@ func (c *blockCache) put(b block, bytes []byte) {
 }
 
 // blobReader reads one version of a blob through the block cache. It lives as long as one request, whose context it
-// holds because io.ReaderAt has no place for one.
+// holds because io.ReaderAt has no place for one. A request may last: before every block it is seen to that the account
+// may still use its key and that storage still gives this version to its identity.
 type blobReader struct {
 	ctx     context.Context
 	service *Service
@@ -99,6 +100,14 @@ func (r blobReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (r blobReader) block(index int64) ([]byte, error) {
+	if _, err := r.service.o.Keys.Key(r.ctx, r.file.account); err != nil {
+		return nil, err
+	}
+	if now, err := r.service.access.current(r.ctx, r.file); err != nil {
+		return nil, err
+	} else if now != r.version {
+		return nil, fmt.Errorf("%s/%s was replaced while it was read", r.file.container, r.file.name)
+	}
 	b := block{r.file, r.version, index}
 	if bytes, ok := r.service.blocks.get(b); ok {
 		return bytes, nil

@@ -2,7 +2,6 @@ package media
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/keyreel/keyreel/internal/arm"
@@ -19,8 +18,9 @@ func (s *Service) commands() []arm.Command {
 			Action:  "Microsoft.Media/checknameavailability/action", Handle: s.checkNameAvailability,
 		},
 		{
-			Name: "Operations.List", Method: http.MethodGet, Pattern: "/providers/Microsoft.Media/operations",
-			Public: "a list of operations that is the same for everyone", Handle: s.listOperations,
+			Name: "MediaServices.GetBySubscription", Method: http.MethodGet,
+			Pattern: "/subscriptions/{subscription}/providers/Microsoft.Media/mediaServices/{accountName}",
+			Action:  accountType + "/read", Handle: s.getBySubscription,
 		},
 	}
 }
@@ -60,27 +60,22 @@ func (s *Service) checkNameAvailability(w http.ResponseWriter, r *azure.Request)
 	return azure.WriteJSON(w, http.StatusOK, answer)
 }
 
-// listOperations lists the RBAC actions of what is built.
-func (s *Service) listOperations(w http.ResponseWriter, _ *azure.Request) error {
-	type display struct {
-		Provider  string `json:"provider"`
-		Resource  string `json:"resource"`
-		Operation string `json:"operation"`
+// getBySubscription finds an account by its name alone. The api-versions after 2021-05-01 have no such operation.
+func (s *Service) getBySubscription(w http.ResponseWriter, r *azure.Request) error {
+	if version := r.URL.Query().Get("api-version"); version > "2021-05-01" {
+		return azure.Errorf(http.StatusNotFound, "InvalidResourceType",
+			"In api-version '%s' a media account is found in its resource group alone; '%s' names none.", version, r.URL.Path)
 	}
-	type operation struct {
-		Name    string  `json:"name"`
-		Display display `json:"display"`
+	var account *arm.Resource
+	err := s.o.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		account, err = s.o.Manager.Find(r.Context(), tx, accountType, r.Vars["accountName"])
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	list := []operation{}
-	for _, t := range s.Provider().Types {
-		verbs := []string{"read", "write", "delete"}
-		for _, a := range t.Actions {
-			verbs = append(verbs, a.Name+"/action")
-		}
-		for _, v := range verbs {
-			list = append(list, operation{t.Name + "/" + v, display{"Microsoft Media Services", t.Name[strings.LastIndexByte(t.Name, '/')+1:], v}})
-		}
+	if !strings.EqualFold(account.ID.Subscription(), r.Vars["subscription"]) {
+		return azure.Errorf(http.StatusNotFound, "ResourceNotFound", "The Resource '%s/%s' was not found.", accountType, r.Vars["accountName"])
 	}
-	slices.SortFunc(list, func(a, b operation) int { return strings.Compare(a.Name, b.Name) })
-	return azure.WriteJSON(w, http.StatusOK, map[string]any{"value": list})
+	return s.o.Manager.ServeResource(w, r, account.ID)
 }

@@ -9,6 +9,9 @@
 // cannot use it. What may be remembered of storage is bounded: bytes are served from memory for at most
 // [trustFor] after the storage account last authorized a request for that blob by that identity. A refusal stops at
 // once and is shown in the status of the storage mapping.
+// Streams and downloads under way are no exception: before each block it is
+// asked again whether the account may use its key and storage still gives that version. Viewers are told that access is
+// lost and not whose: identities, vaults and accounts are named to the owner alone.
 //
 // # The account key
 //
@@ -24,6 +27,9 @@
 // that makes it and runs again from the start after a crash: it reads its input, encodes into a scratch folder, and
 // writes the outputs over what an earlier attempt has written, the server manifest last, so that an asset is
 // streamable exactly when it is whole.
+// A run writes only while the queue's job is its own and the media job is
+// the one that it was made for. A media job that the queue gave up without a word (its node died while it was canceled,
+// or during its last attempt) is ended within [settleEvery].
 //
 // Specification: the Media Services v3 REST API (2018-07-01 to 2023-01-01) as reference and recorded behaviour
 // describe it. Divergences: error codes of refused calls and texts of status are our own (Azure documents none);

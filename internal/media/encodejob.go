@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
@@ -29,7 +31,7 @@ const (
 	// encodersAtOnce is how many jobs run at once on a node: one encoder uses all processors.
 	encodersAtOnce = 1
 	// pausedFor is how long a job waits for an account that cannot use its customer key before it looks again.
-	pausedFor = 10 * time.Second
+	pausedFor = 4 * time.Second
 	// keyEvery is how often a running job looks whether the account may still use its key.
 	keyEvery = 2 * time.Second
 )
@@ -77,11 +79,11 @@ func (s *Service) runEncodeJob(ctx context.Context, run *job.Run) error {
 	}
 	e := &encoding{service: s, run: run, id: id}
 	if err := e.load(ctx); errors.Is(err, notFound) {
-		return nil // deleted meanwhile
+		return nil // deleted meanwhile, or ended by an attempt that died before the queue knew
 	} else if err != nil {
 		return err
 	}
-	if e.job.State == jobCanceling || e.job.State == jobCanceled {
+	if e.job.State == jobCanceling {
 		return e.canceled(ctx)
 	}
 	ctx, stop := e.whileKeyed(ctx)
@@ -99,9 +101,21 @@ func (s *Service) runEncodeJob(ctx context.Context, run *job.Run) error {
 	return err
 }
 
+// own checks that the media job is still the one of this run, and not a later one that was given a deleted one's name.
+func (e *encoding) own(ctx context.Context, tx *store.Tx) error {
+	queueID, err := e.service.queueID(ctx, tx, e.id)
+	if err == nil && (queueID == "" || queueID != e.run.ID) {
+		return notFound
+	}
+	return err
+}
+
 func (e *encoding) load(ctx context.Context) error {
 	s := e.service
 	return s.o.DB.View(ctx, func(tx *store.Tx) error {
+		if err := e.own(ctx, tx); err != nil {
+			return err
+		}
 		res, err := s.o.Manager.Get(ctx, tx, e.id)
 		if err != nil {
 			return err
@@ -163,12 +177,23 @@ func (e *encoding) whileKeyed(ctx context.Context) (context.Context, func()) {
 	return ctx, func() { cancel(nil); <-done }
 }
 
-// save stores the job's state as clients see it.
+// save stores the job's state as clients see it. It fails with job.ErrLost when another node has taken the job over.
 func (e *encoding) save(ctx context.Context) error {
 	s := e.service
 	e.job.LastModified = time.Now().UTC()
 	for {
 		err := s.o.DB.Update(ctx, func(tx *store.Tx) error {
+			if err := e.run.SaveIn(ctx, tx, map[string]string{"state": e.job.State}); err != nil {
+				return err
+			}
+			if err := e.own(ctx, tx); err != nil {
+				return err
+			}
+			if e.job.ended() {
+				if err := forgetQueued(ctx, tx, e.id.Key()); err != nil {
+					return err
+				}
+			}
 			return s.o.Manager.Update(ctx, tx, e.id, func(res *arm.Resource) error {
 				var now jobProperties
 				if err := decodeStored(res, &now); err != nil {
@@ -374,15 +399,27 @@ func (e *encoding) download(ctx context.Context) error {
 	}
 	defer f.Close()
 	_, err = from.NewBlobClient(blobName).DownloadFile(ctx, f, nil)
+	if scratch := (*fs.PathError)(nil); errors.As(err, &scratch) { // says nothing of storage
+		return scratchProblem(err)
+	}
 	const action = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
 	if err := e.service.access.observe(ctx, t, t.problem(action, err)); err != nil {
 		return &transfer{false, err}
 	}
 	if err := f.Close(); err != nil {
-		return fmt.Errorf("writing the local input: %w", err)
+		return scratchProblem(err)
 	}
 	e.input, e.base = local, baseName(blobName)
 	return nil
+}
+
+// scratchProblem is why the work folder did not take an input.
+func scratchProblem(err error) error {
+	message := "The input could not be written into the server's work folder."
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+		message = "The server's work folder has no room for the input. Make room, or give the server a larger folder."
+	}
+	return &encode.JobError{Code: "ServiceError", Category: "Service", Retry: "MayRetry", Message: message, Err: err}
 }
 
 // mediaExtensions are the files that are taken for the input of a job that names none.
@@ -463,7 +500,7 @@ func jobErrorOf(err error) *outputError {
 			switch {
 			case p.denied: // the account's identity, not the file, is what to look at
 				e.Category = "Account"
-			case !p.missing:
+			case !p.missing && !p.refusedOther:
 				e.Code, e.Retry = way+"TransientError", "MayRetry"
 			}
 		} else if !errors.As(err, &bad) {

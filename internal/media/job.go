@@ -42,6 +42,11 @@ type jobProperties struct {
 	EndTime         *time.Time        `json:"endTime,omitempty"`
 }
 
+// ended reports whether the state is final.
+func (p *jobProperties) ended() bool {
+	return p.State == jobFinished || p.State == jobError || p.State == jobCanceled
+}
+
 // jobInput is a JobInputAsset.
 type jobInput struct {
 	Type      string   `json:"@odata.type"`
@@ -205,8 +210,11 @@ func (s *Service) prepareJob(ctx context.Context, w *arm.Write) error {
 			return err
 		}
 		_, err = client.NewContainerClient(container).GetProperties(ctx, nil)
-		err = s.access.observe(ctx, t, t.problem("Microsoft.Storage/storageAccounts/blobServices/containers/read", err))
-		if err != nil {
+		err = t.problem("Microsoft.Storage/storageAccounts/blobServices/containers/read", err)
+		if err == nil { // Reader may do that much
+			err = s.mayRead(ctx, t, container)
+		}
+		if err := s.access.observe(ctx, t, err); err != nil {
 			return storageDenied(err)
 		}
 	}
@@ -237,7 +245,8 @@ func (s *Service) commitJob(ctx context.Context, tx *store.Tx, w *arm.Write) err
 	if err != nil {
 		return err
 	}
-	id, err := s.o.Jobs.Enqueue(ctx, tx, job.Spec{Kind: encodeJob, Key: w.New.ID.Key(), Payload: payload})
+	// Without a key: the job of a deleted media job of this name may still be on its way out.
+	id, err := s.o.Jobs.Enqueue(ctx, tx, job.Spec{Kind: encodeJob, Payload: payload})
 	if err != nil {
 		return fmt.Errorf("enqueueing %s: %w", w.New.ID, err)
 	}
@@ -266,8 +275,7 @@ func (s *Service) deleteJob(ctx context.Context, tx *store.Tx, res *arm.Resource
 	if err := s.o.Jobs.Cancel(ctx, tx, queueID); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("canceling %s: %w", res.ID, err)
 	}
-	_, err = tx.Exec(ctx, `DELETE FROM media_jobs WHERE job = $1`, res.ID.Key())
-	return err
+	return forgetQueued(ctx, tx, res.ID.Key())
 }
 
 // cancelJob asks a job to stop. Clients call it until the job is Canceled, so it answers 200 as long as that can be.
@@ -279,10 +287,10 @@ func (s *Service) cancelJob(w http.ResponseWriter, r *azure.Request, res *arm.Re
 			if err := decodeStored(res, &p); err != nil {
 				return err
 			}
-			switch p.State {
-			case jobCanceled, jobCanceling:
+			switch {
+			case p.State == jobCanceled, p.State == jobCanceling:
 				return nil
-			case jobFinished, jobError:
+			case p.ended():
 				return badRequest("", "The job '%s' has ended (%s) and cannot be canceled.", res.ID.Name(), p.State)
 			}
 			queueID, err := s.queueID(ctx, tx, res.ID)
@@ -299,6 +307,9 @@ func (s *Service) cancelJob(w http.ResponseWriter, r *azure.Request, res *arm.Re
 			p.State = jobCanceling
 			if status.State == job.Canceled {
 				p.cancel()
+				if err := forgetQueued(ctx, tx, res.ID.Key()); err != nil {
+					return err
+				}
 			}
 			return encodeProperties(res, p)
 		})
@@ -308,6 +319,113 @@ func (s *Service) cancelJob(w http.ResponseWriter, r *azure.Request, res *arm.Re
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
+}
+
+// forgetQueued forgets the queue's job of a media job that has ended or is deleted.
+func forgetQueued(ctx context.Context, tx *store.Tx, job string) error {
+	if _, err := tx.Exec(ctx, `DELETE FROM media_jobs WHERE job = $1`, job); err != nil {
+		return fmt.Errorf("forgetting the queue's id of %s: %w", job, err)
+	}
+	return nil
+}
+
+// settleEvery is how often media jobs are looked for that the queue has given up without a word.
+const settleEvery = 15 * time.Second
+
+// settleJobs ends the media jobs whose job in the queue has ended without ending them: their node died while they were
+// being canceled, or during their last attempt.
+func (s *Service) settleJobs(ctx context.Context) error {
+	var left []azure.ResourceID
+	err := s.o.DB.View(ctx, func(tx *store.Tx) error {
+		left = nil
+		queued, err := s.unfinishedJobs(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for id, queueID := range queued {
+			status, err := s.o.Jobs.Status(ctx, tx, queueID)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return fmt.Errorf("asking the queue about %s: %w", id, err)
+			}
+			if err == nil && !status.State.Ended() {
+				continue
+			}
+			parsed, err := azure.ParseResourceID(id)
+			if err != nil {
+				return err
+			}
+			left = append(left, parsed)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("looking for abandoned media jobs: %w", err)
+	}
+	var failures []error
+	for _, id := range left {
+		err := s.o.DB.Update(ctx, func(tx *store.Tx) error { return s.settleJob(ctx, tx, id) })
+		if e, unexpected := azure.AsError(err); err != nil && (unexpected || e.Status != http.StatusConflict) {
+			failures = append(failures, fmt.Errorf("settling %s: %w", id, err))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// unfinishedJobs returns the queue's ids of media jobs that have not ended, by ARM ID in lower case.
+func (s *Service) unfinishedJobs(ctx context.Context, tx *store.Tx) (map[string]string, error) {
+	rows, err := tx.Query(ctx, `SELECT job, queue_id FROM media_jobs`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	queued := map[string]string{}
+	for rows.Next() {
+		var id, queueID string
+		if err := rows.Scan(&id, &queueID); err != nil {
+			return nil, err
+		}
+		queued[id] = queueID
+	}
+	return queued, rows.Err()
+}
+
+func (s *Service) settleJob(ctx context.Context, tx *store.Tx, id azure.ResourceID) error {
+	if err := forgetQueued(ctx, tx, id.Key()); err != nil {
+		return err
+	}
+	err := s.o.Manager.Update(ctx, tx, id, func(res *arm.Resource) error {
+		var p jobProperties
+		if err := decodeStored(res, &p); err != nil || p.ended() {
+			return err
+		}
+		if p.State == jobCanceling {
+			p.cancel()
+		} else {
+			p.abandon()
+		}
+		return encodeProperties(res, p)
+	})
+	if errors.Is(err, notFound) {
+		return nil
+	}
+	return err
+}
+
+// abandon ends a job whose attempts are used up.
+func (p *jobProperties) abandon() {
+	now := time.Now().UTC()
+	p.State, p.EndTime, p.LastModified = jobError, &now, now
+	for i := range p.Outputs {
+		o := &p.Outputs[i]
+		if o.State == jobFinished || o.State == jobError || o.State == jobCanceled {
+			continue
+		}
+		o.State, o.EndTime = jobError, &now
+		o.Error = &outputError{
+			Code: "ServiceError", Category: "Service", Retry: "MayRetry", Details: []errorDetail{},
+			Message: "The server stopped each time it ran the job. Look into its log, and submit the job again.",
+		}
+	}
 }
 
 // cancel ends the job and those of its outputs that are not finished.

@@ -57,20 +57,23 @@ func (s *Service) deliverKey(w http.ResponseWriter, r *azure.Request) error {
 	} else if err != nil {
 		return err
 	}
-	value, err := s.authorizedKey(ctx, r, a, kid)
+	k, err := s.authorizedKey(ctx, r, a, kid)
 	rec := audit.Record{
 		RequestID: azure.RequestID(ctx), Category: "Media", Operation: "KeyDelivery", Resource: a.key(),
 		ClientIP: clientIP(r.Request).String(), Result: "Allowed", Details: map[string]string{"kid": kid},
 	}
+	if k != nil {
+		rec.Resource = k.locator // so that each key's deliveries are counted apart
+	}
 	if err != nil {
 		e, _ := azure.AsError(err)
 		rec.Result, rec.Status, rec.Reason = "Denied", e.Status, e.Message
-		if aerr := s.o.Audit.Append(ctx, rec); aerr != nil {
-			return aerr
-		}
-		return err
 	}
-	if err := s.o.Audit.Observe(ctx, rec); err != nil {
+	// Counted and not appended, refusals too: anyone may ask, and nobody may fill the log.
+	if aerr := s.o.Audit.Observe(ctx, rec); aerr != nil {
+		return aerr
+	}
+	if err != nil {
 		return err
 	}
 	h := w.Header()
@@ -78,12 +81,13 @@ func (s *Service) deliverKey(w http.ResponseWriter, r *azure.Request) error {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Length", "16")
 	h.Set("Cache-Control", "no-store")
-	_, err = w.Write(value)
+	_, err = w.Write(k.value)
 	return err
 }
 
-// authorizedKey checks everything that stands before a content key and returns it.
-func (s *Service) authorizedKey(ctx context.Context, r *azure.Request, a *account, kid string) ([]byte, error) {
+// authorizedKey checks everything that stands before a content key and returns it. With an error the key is that which
+// was refused, still sealed; nil when it did not come to that.
+func (s *Service) authorizedKey(ctx context.Context, r *azure.Request, a *account, kid string) (*contentKey, error) {
 	if !a.KeyDelivery.AccessControl.allows(clientIP(r.Request)) {
 		return nil, azure.Errorf(http.StatusForbidden, "Forbidden", "The address %s may not ask for keys: it is not in keyDelivery.accessControl.ipAllowList of the account.", clientIP(r.Request))
 	}
@@ -107,12 +111,9 @@ func (s *Service) authorizedKey(ctx context.Context, r *azure.Request, a *accoun
 	}
 	k := &keys[0]
 	if err := s.mayHave(ctx, r, a, key, k); err != nil {
-		return nil, err
+		return k, err
 	}
-	if err := s.openContentKey(key, a.key(), k); err != nil {
-		return nil, err
-	}
-	return k.value, nil
+	return k, s.openContentKey(key, a.key(), k)
 }
 
 // mayHave checks the request's token against the key's content key policy: one option that lets it pass is enough.

@@ -34,12 +34,13 @@ const envelopeEncryptionKey = "EnvelopeEncryption"
 
 // contentKey is a content key of a locator, in clear while in memory only.
 type contentKey struct {
-	kid    string
-	typ    string
-	label  string
-	policy string
-	value  []byte // 16 bytes
-	sealed []byte
+	kid     string
+	locator string // ARM ID, lower case
+	typ     string
+	label   string
+	policy  string
+	value   []byte // 16 bytes
+	sealed  []byte
 }
 
 // locatorWrite goes from Validate through Prepare to Commit.
@@ -207,7 +208,7 @@ func (s *Service) deleteLocator(ctx context.Context, tx *store.Tx, res *arm.Reso
 
 // contentKeys returns the content keys that a column's value selects, still sealed. where is "locator" or "kid".
 func (s *Service) contentKeys(ctx context.Context, tx *store.Tx, account, where, value string) ([]contentKey, error) {
-	rows, err := tx.Query(ctx, `SELECT kid, type, label, policy, sealed FROM media_content_keys WHERE account = $1 AND `+where+` = $2 ORDER BY kid`, account, value)
+	rows, err := tx.Query(ctx, `SELECT kid, locator, type, label, policy, sealed FROM media_content_keys WHERE account = $1 AND `+where+` = $2 ORDER BY kid`, account, value)
 	if err != nil {
 		return nil, fmt.Errorf("reading content keys: %w", err)
 	}
@@ -215,7 +216,7 @@ func (s *Service) contentKeys(ctx context.Context, tx *store.Tx, account, where,
 	var keys []contentKey
 	for rows.Next() {
 		var k contentKey
-		if err := rows.Scan(&k.kid, &k.typ, &k.label, &k.policy, &k.sealed); err != nil {
+		if err := rows.Scan(&k.kid, &k.locator, &k.typ, &k.label, &k.policy, &k.sealed); err != nil {
 			return nil, fmt.Errorf("reading content keys: %w", err)
 		}
 		keys = append(keys, k)

@@ -84,28 +84,30 @@ func New(o Options) (*Service, error) {
 	return s, nil
 }
 
-// Start begins to look after the accounts' storage; Close stops.
+// Start begins to look after the accounts' storage and abandoned jobs; Close stops.
 func (s *Service) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
 	s.wg.Go(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		s.wg.Go(func() {
-			<-s.stop
-			cancel()
-		})
-		ticker := time.NewTicker(watchEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-s.stop:
-				return
-			case <-ticker.C:
-				if err := s.watchStorage(ctx); err != nil && ctx.Err() == nil {
-					s.o.Log.ErrorContext(ctx, "looking after the accounts' storage", "err", err)
-				}
+		<-s.stop
+		cancel()
+	})
+	s.wg.Go(func() { s.repeat(ctx, watchEvery, "looking after the accounts' storage", s.watchStorage) })
+	s.wg.Go(func() { s.repeat(ctx, settleEvery, "looking after abandoned media jobs", s.settleJobs) })
+}
+
+func (s *Service) repeat(ctx context.Context, every time.Duration, what string, work func(context.Context) error) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := work(ctx); err != nil && ctx.Err() == nil {
+				s.o.Log.ErrorContext(ctx, what, "err", err)
 			}
 		}
-	})
+	}
 }
 
 // Close stops and waits for what is under way.

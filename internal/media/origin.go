@@ -45,11 +45,22 @@ func errNotFound() *azure.Error {
 	return azure.Errorf(http.StatusNotFound, "MPE_RESOURCE_NOT_FOUND", "There is nothing at this address. Streams are at /{locatorId}/{name}.ism/manifest(format=...).")
 }
 
-// renderPlayback renders errors for players in web pages, which see them only with these headers.
+// renderPlayback renders errors for players in web pages, which see them only with these headers. Viewers are anyone:
+// the identities, vaults and storage accounts behind an account are for its owner's eyes.
 func renderPlayback(w http.ResponseWriter, r *http.Request, e *azure.Error) {
 	allowOrigins(w.Header())
 	w.Header().Set("Cache-Control", "no-store")
-	azure.RenderARM(w, r, e)
+	shown := *e
+	switch {
+	case e.Code == "CustomerKeyInaccessible":
+		shown.Message = "The media account cannot use the customer key that protects it. Its owner finds the reason in properties.encryption.status of the account."
+		shown.Details, shown.Target = nil, ""
+	case e.Code == "MPE_STORAGE_RESOURCE_NOT_FOUND":
+		shown.Message = "The asset has no such file, or its container is gone."
+	case strings.HasPrefix(e.Code, "MPE_STORAGE_"):
+		shown.Message = "The media account cannot read its storage. Its owner finds the reason in properties.storageAccounts of the account."
+	}
+	azure.RenderARM(w, r, &shown)
 }
 
 func allowOrigins(h http.Header) {
@@ -317,7 +328,7 @@ func (s *Service) serveFile(w http.ResponseWriter, r *azure.Request, p *playback
 	f := file{p.target, p.asset.Container, name}
 	v, err := s.access.current(r.Context(), f)
 	var problem *storageProblem
-	if errors.As(err, &problem) && problem.missing {
+	if errors.As(err, &problem) && (problem.missing || problem.refusedOther) { // a name that no blob can have
 		return errNotFound()
 	} else if err != nil {
 		return storageDenied(err)

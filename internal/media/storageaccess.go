@@ -95,11 +95,13 @@ func (s *Service) client(t storageTarget) (*service.Client, error) {
 // storageProblem is why storage did not do what it was asked.
 type storageProblem struct {
 	target  storageTarget
-	denied  bool   // refused, as opposed to unreachable
-	missing bool   // there is no such container or blob
-	code    string // storage's own, e.g. "AuthorizationPermissionMismatch"
-	action  string
-	err     error
+	denied  bool // refused, as opposed to unreachable
+	missing bool // there is no such container or blob
+	// refusedOther: the request itself was refused (a name, a condition, a lease), which says nothing of access.
+	refusedOther bool
+	code         string // storage's own, e.g. "AuthorizationPermissionMismatch"
+	action       string
+	err          error
 }
 
 func (p *storageProblem) Error() string { return p.code + ": " + p.detail() }
@@ -113,6 +115,9 @@ func (p *storageProblem) detail() string {
 	case p.denied:
 		return fmt.Sprintf("The storage account '%s' refused '%s' to %s (%s). Grant the identity the roles 'Storage Blob Data Contributor' and 'Reader' on '%s', and allow trusted services in its firewall (networkAcls.bypass AzureServices).",
 			p.target.name, p.action, who, p.code, p.target.storage)
+	}
+	if p.refusedOther {
+		return fmt.Sprintf("The storage account '%s' did not do '%s' (%s).", p.target.name, p.action, p.code)
 	}
 	return fmt.Sprintf("The storage account '%s' could not be reached for '%s' by %s (%s).", p.target.name, p.action, who, p.code)
 }
@@ -133,6 +138,8 @@ func (t storageTarget) problem(action string, err error) error {
 		}
 		p.denied = answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden
 		p.missing = answer.StatusCode == http.StatusNotFound
+		p.refusedOther = !p.denied && !p.missing && answer.StatusCode >= 400 && answer.StatusCode < 500 &&
+			answer.StatusCode != http.StatusRequestTimeout && answer.StatusCode != http.StatusTooManyRequests
 	case errors.As(err, &refused) && refused.Status < 500: // the identity gets no token
 		p.denied, p.code = true, refused.Code
 	}
@@ -160,6 +167,8 @@ func storageDenied(err error) error {
 		return azure.Errorf(http.StatusNotFound, "MPE_STORAGE_RESOURCE_NOT_FOUND", "%s", p.detail()).Because(p.err)
 	case p.denied:
 		return azure.Errorf(http.StatusForbidden, "MPE_STORAGE_INSUFFICIENT_ACCOUNT_PERMISSIONS", "%s", p.detail())
+	case p.refusedOther:
+		return azure.Errorf(http.StatusConflict, "MPE_STORAGE_CONFLICT", "%s", p.detail()).Because(p.err)
 	}
 	return azure.Errorf(http.StatusServiceUnavailable, "MPE_STORAGE_UNREACHABLE", "%s", p.detail()).Because(p.err)
 }
@@ -217,7 +226,26 @@ func (s *Service) listContainers(ctx context.Context, t storageTarget) error {
 	}
 	one := int32(1)
 	_, err = client.NewListContainersPager(&service.ListContainersOptions{MaxResults: &one}).NextPage(ctx)
-	return t.problem("Microsoft.Storage/storageAccounts/blobServices/containers/read", err)
+	err = t.problem("Microsoft.Storage/storageAccounts/blobServices/containers/read", err)
+	if p := (*storageProblem)(nil); errors.As(err, &p) {
+		p.missing = false // it is the account that is not there
+	}
+	return err
+}
+
+// mayRead finds out over the wire whether storage lets the identity read blobs of a container, by asking for one that
+// need not be there: permission is decided before existence.
+func (s *Service) mayRead(ctx context.Context, t storageTarget, container string) error {
+	client, err := s.client(t)
+	if err != nil {
+		return err
+	}
+	_, err = client.NewContainerClient(container).NewBlobClient("probe").GetProperties(ctx, nil)
+	err = t.problem("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read", err)
+	if p := (*storageProblem)(nil); errors.As(err, &p) && p.missing {
+		return nil
+	}
+	return err
 }
 
 // storageAccess remembers when storage last authorized what.
@@ -263,7 +291,7 @@ func (c *storageAccess) current(ctx context.Context, f file) (version, error) {
 		return version{}, ctx.Err()
 	}
 	var p *storageProblem
-	if errors.As(err, &p) && !p.denied && !p.missing && ok && time.Since(last.at) < trustFor && c.trusted(f) {
+	if errors.As(err, &p) && !p.denied && !p.missing && !p.refusedOther && ok && time.Since(last.at) < trustFor && c.trusted(f) {
 		return last.version, nil
 	}
 	return v, err
@@ -341,7 +369,7 @@ func (c *storageAccess) observe(ctx context.Context, t storageTarget, err error)
 			}
 		}
 		c.mu.Unlock()
-	case p.missing: // an answer all the same
+	case p.missing || p.refusedOther: // an answer all the same
 	default:
 		code, detail = p.code, p.detail()
 	}
@@ -452,7 +480,11 @@ func (s *Service) watchMapping(ctx context.Context, a *account, sa storageAccoun
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	err = s.access.observe(ctx, t, s.listContainers(ctx, t))
+	err = s.listContainers(ctx, t)
+	if err == nil { // Reader may do that much
+		err = s.mayRead(ctx, t, "probe")
+	}
+	err = s.access.observe(ctx, t, err)
 	var p *storageProblem
 	if errors.As(err, &p) {
 		return nil

@@ -7,7 +7,7 @@ import (
 )
 
 // switches hands a prepared re-wrap of an account key from a write's Prepare to its Commit, which follow each other in
-// one process. At most one write of an account is on its way, and every Prepare puts anew.
+// one process. At most one write of an account is on its way, and every Prepare puts anew, be it nothing.
 type switches struct {
 	mu sync.Mutex
 	of map[string]*customerkey.Switch

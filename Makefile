@@ -4,7 +4,7 @@ GO     ?= go
 TOOL    = $(GO) tool -modfile=tools/go.mod
 PKGS    = ./...
 
-.PHONY: help build demo test check lint fmt race bench fuzz conformance deps-test deps-demo
+.PHONY: help build demo test check lint fmt race bench fuzz conformance conformance-rclone deps-test deps-conformance deps-demo
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,7 +15,7 @@ build: ## build bin/keyreel
 demo: deps-demo build ## run the main job on a real video, step by step
 	./bin/keyreel demo
 
-test: deps-test ## run every test: units, contract suites on both databases, conformance with the official SDKs
+test: deps-test deps-conformance ## run every test: units, contract suites on both databases, conformance with foreign clients
 	./tools/test.sh
 
 check: lint ## vet, staticcheck, gofumpt and the import table
@@ -39,11 +39,18 @@ bench: deps-test ## the benchmarks that docs/performance.md quotes
 fuzz: ## fuzz every parser of foreign input for FUZZTIME each (default 1m)
 	./tools/fuzz.sh $(or $(FUZZTIME),1m)
 
-conformance: deps-test ## the official SDKs against a running server
+conformance: deps-test deps-conformance ## clients that others wrote against a running server: SDKs of three languages, az, web players
 	cd conformance && $(GO) test -count=1 ./...
+
+conformance-rclone: ## rclone against a running server; compiles rclone, which takes minutes
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/rclone/rclone@v1.76.0
+	cd conformance && PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -tags rclone -run Rclone ./...
 
 deps-test:
 	./tools/install.sh ffmpeg postgresql
+
+deps-conformance:
+	./tools/install.sh azure-cli python3-azure chromium npm
 
 deps-demo:
 	./tools/install.sh ffmpeg

@@ -42,7 +42,7 @@ func newBench(b *testing.B) *bench {
 		fmt.Sprintf(`{"location":"westeurope","properties":{"tenantId":%q,"sku":{"family":"A","name":"standard"},"enableRbacAuthorization":true}}`, s.Installation().TenantID))
 	s.put(b, group+"/providers/Microsoft.Storage/storageAccounts/benchstore?api-version=2023-05-01",
 		`{"location":"westeurope","kind":"StorageV2","sku":{"name":"Standard_LRS"}}`)
-	oid := s.claim(b, "oid")
+	oid := objectID(b, s.Admin)
 	for _, role := range []string{"14b46e9e-c2b7-41b4-b07b-48a6ebf60603", "ba92f5b4-2d11-453d-a403-e96b0029c9fe"} {
 		s.put(b, group+"/providers/Microsoft.Authorization/roleAssignments/"+azure.NewGUID()+"?api-version=2022-04-01",
 			fmt.Sprintf(`{"properties":{"roleDefinitionId":"%s/providers/Microsoft.Authorization/roleDefinitions/%s","principalId":%q}}`, sub, role, oid))
@@ -64,17 +64,18 @@ func (s *bench) token(b *testing.B, resource string) string {
 	return t.Token
 }
 
-func (s *bench) claim(b *testing.B, name string) string {
-	b.Helper()
-	body, err := base64.RawURLEncoding.DecodeString(strings.Split(s.token(b, "https://management.azure.com"), ".")[1])
+// claims reads a token's claims without checking it.
+func claims(t testing.TB, token string) map[string]any {
+	t.Helper()
+	body, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	var claims map[string]any
-	if err := json.Unmarshal(body, &claims); err != nil {
-		b.Fatal(err)
+	var out map[string]any
+	if err := json.Unmarshal(body, &out); err != nil {
+		t.Fatal(err)
 	}
-	return claims[name].(string)
+	return out
 }
 
 func (s *bench) put(b *testing.B, path, body string) {

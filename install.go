@@ -43,12 +43,12 @@ func (s *Server) installation(ctx context.Context) (Installation, error) {
 	fresh := Installation{TenantID: azure.NewGUID(), SubscriptionID: azure.NewGUID()}
 	var in Installation
 	err := s.db.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO install_tenant (only, tenant_id, subscription_id, created) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING`,
+		_, err := tx.Exec(ctx, `INSERT INTO install_tenant (singleton, tenant_id, subscription_id, created) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING`,
 			fresh.TenantID, fresh.SubscriptionID, store.Micros(time.Now()))
 		if err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, `SELECT tenant_id, subscription_id, admin_app_id FROM install_tenant WHERE only = 1`).
+		return tx.QueryRow(ctx, `SELECT tenant_id, subscription_id, admin_app_id FROM install_tenant WHERE singleton = 1`).
 			Scan(&in.TenantID, &in.SubscriptionID, &in.AdminAppID)
 	})
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *Server) setUp(ctx context.Context) error {
 		if err := s.manager.CreateSubscription(ctx, tx, s.install.SubscriptionID, "Keyreel"); err != nil {
 			return err
 		}
-		err := tx.QueryRow(ctx, `SELECT admin_app_id FROM install_tenant WHERE only = 1`).Scan(&s.install.AdminAppID)
+		err := tx.QueryRow(ctx, `SELECT admin_app_id FROM install_tenant WHERE singleton = 1`).Scan(&s.install.AdminAppID)
 		if err != nil || s.install.AdminAppID != "" {
 			return err
 		}
@@ -89,7 +89,7 @@ func (s *Server) createAdministrator(ctx context.Context, tx *store.Tx) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, `UPDATE install_tenant SET admin_app_id = $1 WHERE only = 1`, admin.AppID); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE install_tenant SET admin_app_id = $1 WHERE singleton = 1`, admin.AppID); err != nil {
 		return err
 	}
 	s.install.AdminAppID = admin.AppID

@@ -55,6 +55,7 @@ type Server struct {
 	vaults    *keyvault.Vaults
 	storage   *blob.Storage
 	media     *media.Service
+	graph     *directory.Graph
 	front     *front.Front
 
 	install Installation
@@ -209,8 +210,8 @@ func (s *Server) openServices(context.Context) error {
 		Transport: &onbehalf.InProcess{Handler: s.front, Owns: s.owns, Next: http.DefaultTransport},
 	}
 	s.manager = arm.New(arm.Options{
-		DB: s.db, RBAC: s.rbac, Audit: s.audit, Jobs: s.jobs, Identities: s.directory, Verify: s.authority.Verify,
-		Hosts: s.hosts, TenantID: s.install.TenantID, Locations: s.config.locations(),
+		DB: s.db, RBAC: s.rbac, Audit: s.audit, Keyring: s.keyring, Jobs: s.jobs, Identities: s.directory, Verify: s.authority.Verify,
+		Groups: s.directory.Groups, Hosts: s.hosts, TenantID: s.install.TenantID, Locations: s.config.locations(),
 	})
 	s.keys = customerkey.New(customerkey.Options{DB: s.db, Keyring: s.keyring, Clients: clients, Audit: s.audit, Jobs: s.jobs})
 	s.vaults = keyvault.New(keyvault.Options{
@@ -233,9 +234,11 @@ func (s *Server) openServices(context.Context) error {
 			return err
 		}
 	}
+	s.graph = &directory.Graph{Directory: s.directory, RBAC: s.rbac, Audit: s.audit, Verify: s.authority.Verify, Hosts: s.hosts}
 	s.front.Services = map[string]http.Handler{
 		azure.Login: s.authority.Handler(), azure.Management: s.manager.Handler(), azure.Vault: s.vaults.Handler(),
 		azure.Blob: s.storage.Handler(), azure.Streaming: s.media.StreamingHandler(), azure.KeyDelivery: s.media.KeyDeliveryHandler(),
+		azure.Graph: s.graph.Handler(),
 	}
 	s.start()
 	return nil

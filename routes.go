@@ -8,6 +8,7 @@ func (s *Server) Operations() map[string][]azure.Route {
 	return map[string][]azure.Route{
 		azure.Login:      s.authority.Routes(),
 		azure.Management: s.manager.Routes(),
+		azure.Graph:      s.graph.Routes(),
 		azure.Vault:      s.vaults.Routes(),
 		azure.Blob:       s.storage.Routes(),
 		azure.Streaming:  s.media.Routes(),

@@ -24,6 +24,7 @@ const (
 var serviceTitles = []struct{ service, title string }{
 	{azure.Login, "Authority"},
 	{azure.Management, "Resource manager"},
+	{azure.Graph, "Microsoft Graph"},
 	{azure.Vault, "Key vaults (data plane)"},
 	{azure.Blob, "Blob storage (data plane)"},
 	{azure.Streaming, "Streaming and key delivery"},
@@ -95,7 +96,7 @@ func TestPublicOperations(t *testing.T) {
 	want := []string{
 		"KeyDelivery.Get", "KeyDelivery.Post", "KeyDelivery.Preflight", // the content key policy decides
 		"Login.Discovery", "Login.DiscoveryV2", "Login.InstanceDiscovery", "Login.Keys", "Login.KeysV2", "Login.Token", "Login.TokenV2",
-		"ManagedIdentity.Operations", "Microsoft.Resources/metadata.Endpoints", "Operations.List",
+		"Microsoft.Resources/metadata.Endpoints", "Microsoft.Resources/providers.ListOperations",
 		"Streaming.Get", "Streaming.Head", "Streaming.Preflight", // the locator decides
 	}
 	if d := cmp.Diff(want, slices.Compact(public)); d != "" {

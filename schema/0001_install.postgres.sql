@@ -1,6 +1,6 @@
 -- The one row that says whose server this is.
 CREATE TABLE install_tenant (
-	only            BIGINT PRIMARY KEY CHECK (only = 1),
+	singleton       BIGINT PRIMARY KEY CHECK (singleton = 1),
 	tenant_id       TEXT NOT NULL,
 	subscription_id TEXT NOT NULL,
 	admin_app_id    TEXT NOT NULL DEFAULT '',

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -18,7 +17,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -189,62 +187,4 @@ func (p *process) token(t *testing.T, resource string) string {
 		t.Fatal(err)
 	}
 	return answer.AccessToken
-}
-
-// TestServeSurvivesKill kills a server with SIGKILL, again and again, while clients write resource groups, and starts
-// it on the same data: whatever was acknowledged is there, the administrator and the CA are the same ones.
-func TestServeSurvivesKill(t *testing.T) {
-	t.Parallel()
-	data := filepath.Join(t.TempDir(), "data")
-	acknowledged := map[string]bool{}
-	var first keyreel.Credentials
-	for round := range 4 {
-		p := startProcess(t, data)
-		if round == 0 {
-			first = p.creds
-		} else if p.creds != first {
-			t.Fatal("the administrator changed with a restart")
-		}
-		token := p.token(t, "https://management.azure.com/")
-		groups := "/subscriptions/" + p.creds.SubscriptionID + "/resourcegroups"
-		status, body, err := p.do("GET", p.url("management", groups+"?api-version=2021-04-01&$top=1000"), token, "")
-		if err != nil || status != 200 {
-			t.Fatalf("round %d: list: %d %s %v", round, status, body, err)
-		}
-		for name := range acknowledged {
-			if !strings.Contains(string(body), `"`+name+`"`) {
-				t.Fatalf("round %d: group %s was acknowledged and is lost", round, name)
-			}
-		}
-		var mu sync.Mutex
-		var writers sync.WaitGroup
-		for w := range 4 {
-			writers.Go(func() {
-				for i := range 1000 {
-					name := fmt.Sprintf("g-%d-%d-%d", round, w, i)
-					status, _, err := p.do("PUT", p.url("management", groups+"/"+name+"?api-version=2021-04-01"), token, `{"location":"westeurope"}`, "Content-Type", "application/json")
-					if err != nil {
-						return // killed
-					}
-					if status != 201 {
-						t.Errorf("PUT %s: %d", name, status)
-						return
-					}
-					mu.Lock()
-					acknowledged[name] = true
-					n := len(acknowledged)
-					mu.Unlock()
-					if n == (round+1)*40 {
-						p.cmd.Process.Kill()
-					}
-				}
-			})
-		}
-		writers.Wait()
-		p.cmd.Process.Kill()
-		p.cmd.Wait()
-	}
-	if len(acknowledged) < 160 {
-		t.Errorf("only %d writes were acknowledged", len(acknowledged))
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -261,6 +262,10 @@ func (r *runner) environment(proxy string, environ []string) ([]string, error) {
 	if err := r.writeProfile(); err != nil {
 		return nil, err
 	}
+	identity, err := url.Parse(r.client.IdentityURL())
+	if err != nil {
+		return nil, err
+	}
 	base, proxyURL := r.client.IdentityURL()+"/msi/"+r.workload.ID, "http://"+proxy
 	set := map[string]string{
 		"IDENTITY_ENDPOINT": base + "/token", "IDENTITY_HEADER": r.workload.Secret, "MSI_ENDPOINT": base + "/oauth2/token",
@@ -269,6 +274,7 @@ func (r *runner) environment(proxy string, environ []string) ([]string, error) {
 		"ARM_SUBSCRIPTION_ID": r.client.SubscriptionID(), "ARM_TENANT_ID": r.client.TenantID(), "AZURE_SUBSCRIPTION_ID": r.client.SubscriptionID(),
 		"AZCOPY_AUTO_LOGIN_TYPE": "MSI", "RCLONE_AZUREBLOB_ENV_AUTH": "true",
 		"HTTPS_PROXY": proxyURL, "https_proxy": proxyURL,
+		"NO_PROXY": identity.Hostname(), "no_proxy": identity.Hostname(), // Azure's SDK for JavaScript sends plain HTTP through HTTPS_PROXY too
 		"SSL_CERT_FILE": bundle, "REQUESTS_CA_BUNDLE": bundle, "CURL_CA_BUNDLE": bundle, "NODE_EXTRA_CA_CERTS": r.client.CAPath(),
 		"AZURE_CONFIG_DIR": filepath.Join(r.dir, "azure"),
 	}

@@ -38,7 +38,7 @@ func (s *Server) RegisterWorkload(ctx context.Context, name string, identities .
 	base := s.IdentityURL() + "/msi/" + w.ID
 	return []string{
 		"IDENTITY_ENDPOINT=" + base + "/token", "IDENTITY_HEADER=" + string(secret),
-		"AZURE_POD_IDENTITY_AUTHORITY_HOST=" + base,
+		"AZURE_POD_IDENTITY_AUTHORITY_HOST=" + base, "MSI_ENDPOINT=" + base + "/oauth2/token",
 		"AZURE_AUTHORITY_HOST=" + s.URLs().Login() + "/", "AZURE_TENANT_ID=" + s.install.TenantID,
 		"SSL_CERT_FILE=" + s.CAPath(), "REQUESTS_CA_BUNDLE=" + s.CAPath(), "NODE_EXTRA_CA_CERTS=" + s.CAPath(),
 	}, nil

@@ -65,7 +65,8 @@ func TestPlayers(t *testing.T) {
 	arg, err := json.Marshal(streams)
 	check(t, err)
 	f := st.foreign(t)
-	out := f.run(t, []string{"CHROMIUM=" + chromium}, "node", nodeScript(t, "players.mjs"), string(arg))
+	program, args := node(t, "players.mjs", string(arg))
+	out := f.run(t, []string{"CHROMIUM=" + chromium}, program, args...)
 	var played map[string]struct {
 		Error                 string
 		Time, Duration, Start float64 // seconds

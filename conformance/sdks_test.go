@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -63,15 +62,18 @@ func TestPythonSDK(t *testing.T) {
 	}
 }
 
-// nodeScript is where a script for Node stands, beside the packages that it imports.
-func nodeScript(t testing.TB, name string) string {
+// node returns the program and the arguments that run a script of testdata/node: Node itself comes from npm too, pinned
+// with the packages, because Debian's is too old for them.
+func node(t testing.TB, script string, args ...string) (name string, all []string) {
 	t.Helper()
 	dir, err := filepath.Abs("testdata/node")
 	check(t, err)
-	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
-		t.Fatalf("the packages from npm are missing; run: npm ci --prefix conformance/testdata/node (%v)", err)
+	programs, err := filepath.Glob(filepath.Join(dir, "node_modules", "node-linux-*", "bin", "node"))
+	check(t, err)
+	if len(programs) == 0 {
+		t.Fatal("the packages from npm are missing; run: npm ci --prefix conformance/testdata/node")
 	}
-	return filepath.Join(dir, name)
+	return programs[0], append([]string{filepath.Join(dir, script)}, args...)
 }
 
 // TestNodeSDK runs @azure/identity, @azure/storage-blob, @azure/keyvault-keys and @azure/arm-mediaservices as a managed
@@ -79,7 +81,8 @@ func nodeScript(t testing.TB, name string) string {
 func TestNodeSDK(t *testing.T) {
 	t.Parallel()
 	f, identity := sdkWorld(t)
-	got := found(t, f.run(t, identity, "node", nodeScript(t, "clients.mjs"), f.group, "sdkstore", "sdkvault", "sdkmedia"))
+	program, args := node(t, "clients.mjs", f.group, "sdkstore", "sdkvault", "sdkmedia")
+	got := found(t, f.run(t, identity, program, args...))
 	want := map[string]any{
 		"same": true, "blocks": 9.0, "range": "re", "metadata": map[string]any{"a": "b"}, "blobs": list("large", "small ü.txt"),
 		"exists": list(409.0, "BlobAlreadyExists"), "no blob": list(404.0, "BlobNotFound"), "etag": list(412.0, "ConditionNotMet"), "containers": list(),

@@ -14,7 +14,6 @@ for part in "$@"; do
 	chromium) command -v chromium >/dev/null || missing+=(chromium) ;;
 	npm)
 		npm=conformance/testdata/node
-		command -v node >/dev/null || missing+=(nodejs)
 		command -v npm >/dev/null || missing+=(npm)
 		;;
 	*) echo "install.sh: unknown part '$part'" >&2; exit 2 ;;
@@ -40,8 +39,9 @@ if [ ${#missing[@]} -gt 0 ]; then
 	"${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# npm writes node_modules/.package-lock.json when it is done: older than the lock file, it did something else.
-if [ -n "$npm" ] && [ ! "$npm/node_modules/.package-lock.json" -nt "$npm/package-lock.json" ]; then
+# A copy of the lock file says what was installed.
+if [ -n "$npm" ] && ! cmp -s "$npm/package-lock.json" "$npm/node_modules/.installed.json"; then
 	echo "Installing with npm: $npm/package-lock.json"
 	npm ci --prefix "$npm" --ignore-scripts --no-audit --no-fund --loglevel=error
+	cp "$npm/package-lock.json" "$npm/node_modules/.installed.json"
 fi

@@ -46,7 +46,7 @@ func TestServeSurvivesKill(t *testing.T) {
 			killWhileStarting(t, data)
 			starting++
 		}
-		s := startSession(t, data)
+		s := startRunning(t, data)
 		if round == 0 {
 			first = s.creds
 			s.setUp(t)
@@ -82,7 +82,7 @@ func TestServeSurvivesKill(t *testing.T) {
 			t.Fatalf("round %d: %d audit records of %d acknowledged writes", round, records, acknowledged)
 		}
 	}
-	s := startSession(t, data)
+	s := startRunning(t, data)
 	for _, c := range clients {
 		c.check(t, s, kills)
 	}
@@ -104,36 +104,36 @@ func killWhileStarting(t *testing.T, data string) {
 	cmd.Wait()
 }
 
-// session is a running server and tokens for it.
-type session struct {
+// running is a running server and tokens for it.
+type running struct {
 	*process
 	tokens map[string]string // by resource
 }
 
-func startSession(t *testing.T, data string) *session {
+func startRunning(t *testing.T, data string) *running {
 	t.Helper()
-	s := &session{process: startProcess(t, data), tokens: map[string]string{}}
+	s := &running{process: startProcess(t, data), tokens: map[string]string{}}
 	for _, resource := range []string{"https://management.azure.com/", "https://vault.azure.net", "https://storage.azure.com/"} {
 		s.tokens[resource] = s.token(t, resource)
 	}
 	return s
 }
 
-func (s *session) arm(method, path, api, body string) (int, []byte, error) {
+func (s *running) arm(method, path, api, body string) (int, []byte, error) {
 	return s.do(method, s.url("management", "/subscriptions/"+s.creds.SubscriptionID+path+"?api-version="+api),
 		s.tokens["https://management.azure.com/"], body, "Content-Type", "application/json")
 }
 
-func (s *session) vault(method, path, body string) (int, []byte, error) {
+func (s *running) vault(method, path, body string) (int, []byte, error) {
 	return s.do(method, s.url("killvault.vault", path+"?api-version=7.4"), s.tokens["https://vault.azure.net"], body, "Content-Type", "application/json")
 }
 
-func (s *session) blob(method, path, body string) (int, []byte, error) {
+func (s *running) blob(method, path, body string) (int, []byte, error) {
 	return s.do(method, s.url("killstore.blob", path), s.tokens["https://storage.azure.com/"], body, "X-Ms-Version", "2024-11-04", "X-Ms-Blob-Type", "BlockBlob")
 }
 
 // setUp makes a vault, a storage account and a container, and the roles to use them.
-func (s *session) setUp(t *testing.T) {
+func (s *running) setUp(t *testing.T) {
 	t.Helper()
 	must := func(status int, body []byte, err error) {
 		t.Helper()
@@ -170,15 +170,15 @@ type writer struct {
 	things    int
 	deletes   bool
 	gap       bool // between two states the thing does not exist
-	apply     func(s *session, thing, state string) (status int, err error)
-	read      func(s *session, thing string) (state string, err error)
+	apply     func(s *running, thing, state string) (status int, err error)
+	read      func(s *running, thing string) (state string, err error)
 	n         int
 	certain   map[string]string
 	attempted map[string]string
 }
 
 // write goes on until the server is killed.
-func (w *writer) write(t *testing.T, s *session, acknowledged func()) {
+func (w *writer) write(t *testing.T, s *running, acknowledged func()) {
 	for {
 		w.n++
 		thing, state := fmt.Sprintf("%s-%d", w.name, w.n%w.things), fmt.Sprintf("v%d", w.n)
@@ -201,7 +201,7 @@ func (w *writer) write(t *testing.T, s *session, acknowledged func()) {
 }
 
 // check reads everything back, and takes what it finds for certain.
-func (w *writer) check(t *testing.T, s *session, round int) {
+func (w *writer) check(t *testing.T, s *running, round int) {
 	t.Helper()
 	for i := range w.things {
 		thing := fmt.Sprintf("%s-%d", w.name, i)
@@ -236,21 +236,21 @@ func newWriters() []*writer {
 	return all
 }
 
-func putGroup(s *session, thing, state string) (int, error) {
+func putGroup(s *running, thing, state string) (int, error) {
 	status, _, err := s.arm("PUT", "/resourceGroups/"+thing, "2021-04-01", fmt.Sprintf(`{"location":"westeurope","tags":{"v":%q}}`, state))
 	return status, err
 }
 
-func groupState(s *session, thing string) (string, error) {
+func groupState(s *running, thing string) (string, error) {
 	return tag(s.arm("GET", "/resourceGroups/"+thing, "2021-04-01", ""))
 }
 
-func createKey(s *session, thing, state string) (int, error) {
+func createKey(s *running, thing, state string) (int, error) {
 	status, _, err := s.vault("POST", "/keys/"+thing+"/create", fmt.Sprintf(`{"kty":"RSA","key_size":2048,"tags":{"v":%q}}`, state))
 	return status, err
 }
 
-func keyState(s *session, thing string) (string, error) {
+func keyState(s *running, thing string) (string, error) {
 	return tag(s.vault("GET", "/keys/"+thing, ""))
 }
 
@@ -271,8 +271,8 @@ func contentOf(state string, size int) string {
 	return strings.Repeat(state+";", size/(len(state)+1)+1)
 }
 
-func putBlob(size int) func(s *session, thing, state string) (int, error) {
-	return func(s *session, thing, state string) (int, error) {
+func putBlob(size int) func(s *running, thing, state string) (int, error) {
+	return func(s *running, thing, state string) (int, error) {
 		method, body := "PUT", contentOf(state, size)
 		if state == "" {
 			method, body = "DELETE", ""
@@ -282,8 +282,8 @@ func putBlob(size int) func(s *session, thing, state string) (int, error) {
 	}
 }
 
-func putBlocks(size int) func(s *session, thing, state string) (int, error) {
-	return func(s *session, thing, state string) (int, error) {
+func putBlocks(size int) func(s *running, thing, state string) (int, error) {
+	return func(s *running, thing, state string) (int, error) {
 		if state == "" {
 			return putBlob(size)(s, thing, state)
 		}
@@ -301,8 +301,8 @@ func putBlocks(size int) func(s *session, thing, state string) (int, error) {
 	}
 }
 
-func blobState(size int) func(s *session, thing string) (string, error) {
-	return func(s *session, thing string) (string, error) {
+func blobState(size int) func(s *running, thing string) (string, error) {
+	return func(s *running, thing string) (string, error) {
 		status, body, err := s.blob("GET", "/con/"+thing, "")
 		if err != nil || status == 404 {
 			return "", err
@@ -316,7 +316,7 @@ func blobState(size int) func(s *session, thing string) (string, error) {
 }
 
 // makeContainer deletes a container with the blob in it, makes it again and puts the blob again.
-func makeContainer(s *session, thing, state string) (int, error) {
+func makeContainer(s *running, thing, state string) (int, error) {
 	if status, _, err := s.blob("DELETE", "/"+thing+"?restype=container", ""); err != nil || status != 202 && status != 404 {
 		return status, err
 	}
@@ -327,7 +327,7 @@ func makeContainer(s *session, thing, state string) (int, error) {
 	return status, err
 }
 
-func containerState(s *session, thing string) (string, error) {
+func containerState(s *running, thing string) (string, error) {
 	status, body, err := s.blob("GET", "/"+thing+"/state", "")
 	if err != nil || status == 404 {
 		return "", err

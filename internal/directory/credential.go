@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"database/sql"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,11 +27,11 @@ var (
 )
 
 // newSecret returns 32 random bytes as text, and the hash under which they are stored: a secret that cannot be
-// guessed needs no slow hash.
+// guessed needs no slow hash. The text is hexadecimal because a secret that begins with "-" is an option to az and others.
 func newSecret() (seal.Secret, []byte) {
 	var b [32]byte
 	rand.Read(b[:])
-	s := seal.Secret(base64.RawURLEncoding.EncodeToString(b[:]))
+	s := seal.Secret(hex.EncodeToString(b[:]))
 	return s, hashSecret(s)
 }
 

@@ -35,8 +35,8 @@ var allowed = map[string][]string{
 	"internal/front":     nil,
 	"internal/media":     join(storage, records, "internal/media/encode", "internal/media/stream", "internal/customerkey", "internal/onbehalf", "internal/arm"),
 	"internal/blob":      join(storage, records, "internal/customerkey", "internal/onbehalf", "internal/arm"),
-	"internal/keyvault":  join(storage, records, "internal/arm"),
-	"internal/authority": join(storage, records, "internal/directory", "internal/arm"),
+	"internal/keyvault":  join(storage, records, "internal/arm", "internal/rowcache"),
+	"internal/authority": join(storage, records, "internal/directory", "internal/arm", "internal/rowcache"),
 	"internal/directory": join(storage, records, "internal/arm", "internal/rowcache"),
 
 	"internal/media/encode": {"internal/media/stream"},

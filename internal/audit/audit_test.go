@@ -193,6 +193,9 @@ func TestVerifyFindsTampering(t *testing.T) {
 		{"put in at the end", "record 11 lies beyond the head", []string{
 			`INSERT INTO audit_records SELECT 11, time, operation, resource, principal, identity, body, hash FROM audit_records WHERE seq = 10`,
 		}},
+		{"put in before the beginning", "record 0 lies before the first", []string{
+			`INSERT INTO audit_records SELECT 0, time, operation, resource, principal, identity, body, hash FROM audit_records WHERE seq = 10`,
+		}},
 		{"head set back", "changed together with its hash", []string{`UPDATE audit_head SET seq = 9`}},
 		{"end cut off and head's number set back", "record 9, the last, is not the one", []string{
 			`DELETE FROM audit_records WHERE seq = 10`, `UPDATE audit_head SET seq = 9`,

@@ -13,7 +13,7 @@
 //     head's row first, and nobody keeps the head in memory.
 //   - [Log.Verify] finds every change, gap, swap and insertion, and what was cut off while the head stands. Whoever can
 //     write the database can also write a whole new chain, or cut off its end and set the head back: against that,
-//     keep the head that Verify returns somewhere else.
+//     keep the [Head] that Verify returns somewhere else and give it to the next Verify.
 //   - No record holds a secret: callers put none in, and the hash would keep it for ever.
 //
 // # Crash behaviour

@@ -273,13 +273,13 @@ func head(ctx context.Context, tx *store.Tx) (int64, hash, error) {
 	var h []byte
 	err := tx.QueryRow(ctx, `SELECT seq, hash FROM audit_head WHERE id = 1`).Scan(&seq, &h)
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, hash{}, errors.New("the audit chain's head is missing")
+		return 0, hash{}, broken("the audit chain's head is missing")
 	}
 	if err != nil {
 		return 0, hash{}, fmt.Errorf("reading the audit chain's head: %w", err)
 	}
 	if len(h) != len(hash{}) {
-		return 0, hash{}, fmt.Errorf("the audit chain's head has a hash of %d bytes", len(h))
+		return 0, hash{}, brokenf("the audit chain's head has a hash of %d bytes", len(h))
 	}
 	return seq, hash(h), nil
 }

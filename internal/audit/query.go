@@ -50,8 +50,11 @@ func (f Filter) where() (string, []any) {
 	return strings.Join(conditions, " AND "), args
 }
 
+// Query is [Query] on the log's database.
+func (l *Log) Query(ctx context.Context, f Filter) ([]Record, error) { return Query(ctx, l.db, f) }
+
 // Query returns records in order of Seq. Since is inclusive, Until is not.
-func (l *Log) Query(ctx context.Context, f Filter) ([]Record, error) {
+func Query(ctx context.Context, db *store.DB, f Filter) ([]Record, error) {
 	where, args := f.where()
 	limit := f.Limit
 	if limit <= 0 {
@@ -59,7 +62,7 @@ func (l *Log) Query(ctx context.Context, f Filter) ([]Record, error) {
 	}
 	query := fmt.Sprintf(`SELECT seq, body, hash FROM audit_records WHERE %s ORDER BY seq LIMIT %d`, where, limit)
 	var records []Record
-	err := l.db.View(ctx, func(tx *store.Tx) error {
+	err := db.View(ctx, func(tx *store.Tx) error {
 		records = nil
 		rows, err := tx.Query(ctx, query, args...)
 		if err != nil {

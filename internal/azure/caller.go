@@ -29,6 +29,10 @@ type Caller struct {
 	// (xms_az_rid, or xms_mirid when the identity is the resource's own).
 	IdentityID string
 	ResourceID string
+
+	// Nested is of requests that a deployment makes for its caller: one more than the deployments that each may nest. It is
+	// 0 in a client's own request.
+	Nested int
 }
 
 // Principals lists every object id under which a role may have been assigned to the caller.

@@ -1,8 +1,10 @@
 package azure
 
 import (
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +18,8 @@ const (
 	Blob        = "blob"
 	Streaming   = "streaming"
 	KeyDelivery = "keydelivery"
+	// Authorization is the policy decision point, which Azure has one of in each region.
+	Authorization = "authorization"
 )
 
 // Hosts is the naming of a server's hosts under its own domain. Azure's public names are understood beside them.
@@ -27,7 +31,7 @@ type Hosts struct {
 // Target is what a host name stands for.
 type Target struct {
 	Service string // one of the service names
-	Name    string // vault or account; for Streaming "{endpoint}-{account}"
+	Name    string // vault or account; for Streaming "{endpoint}-{account}"; for Authorization a region
 	Public  bool   // the name was one of Azure's public names
 }
 
@@ -43,6 +47,17 @@ var publicSuffixes = []struct{ suffix, service string }{
 	{".blob.core.windows.net", Blob},
 	{".streaming.media.azure.net", Streaming},
 	{".keydelivery.media.azure.net", KeyDelivery},
+	{".authorization.azure.net", Authorization},
+}
+
+// PublicNames lists Azure's public names that Parse understands: host names, and the suffixes of others, without a dot
+// in front.
+func PublicNames() []string {
+	names := slices.Sorted(maps.Keys(publicHosts))
+	for _, p := range publicSuffixes {
+		names = append(names, p.suffix[1:])
+	}
+	return names
 }
 
 // Parse says which service a Host header or SNI name stands for, in any case and with any port. It reports false
@@ -73,7 +88,7 @@ func (h Hosts) Parse(host string) (Target, bool) {
 		return Target{}, false
 	}
 	switch service {
-	case Vault, Blob, Streaming, KeyDelivery:
+	case Vault, Blob, Streaming, KeyDelivery, Authorization:
 		return Target{Service: service, Name: name}, name != ""
 	}
 	return Target{}, false
@@ -141,6 +156,16 @@ func (u URLs) Streaming(endpoint, account string) string {
 // KeyDelivery returns a media account's key delivery.
 func (u URLs) KeyDelivery(account string) string {
 	return u.base(account+".keydelivery.media.azure.net", account+"."+KeyDelivery)
+}
+
+// Authorization returns the policy decision point of a region.
+func (u URLs) Authorization(region string) string {
+	return u.base(region+".authorization.azure.net", region+"."+Authorization)
+}
+
+// AuthorizationResource returns what tokens for the policy decision point are meant for, whatever the region.
+func (u URLs) AuthorizationResource() string {
+	return u.base("authorization.azure.net", Authorization)
 }
 
 // BlobSuffix and VaultSuffix are the DNS suffixes that clouds' metadata name, without a leading dot.

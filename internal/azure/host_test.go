@@ -19,6 +19,9 @@ func TestHostsParse(t *testing.T) {
 		{"default-acct.streaming.keyreel.localhost", Target{Service: Streaming, Name: "default-acct"}, true},
 		{"acct.blob.core.windows.net", Target{Service: Blob, Name: "acct", Public: true}, true},
 		{"management.azure.com:443", Target{Service: Management, Public: true}, true},
+		{"westeurope.authorization.azure.net", Target{Service: Authorization, Name: "westeurope", Public: true}, true},
+		{"westeurope.authorization.keyreel.localhost:8443", Target{Service: Authorization, Name: "westeurope"}, true},
+		{"authorization.azure.net", Target{}, false},
 		{"a.b.vault.azure.net", Target{}, false},
 		{".vault.azure.net", Target{}, false},
 		{"vault.keyreel.localhost", Target{}, false},
@@ -48,6 +51,8 @@ func TestURLsFollowTheRequest(t *testing.T) {
 		{public.Vault("v"), "https://v.vault.azure.net"},
 		{public.Login(), "https://login.microsoftonline.com"},
 		{public.BlobSuffix(), "core.windows.net"},
+		{own.Authorization("westus"), "https://westus.authorization.example.org"},
+		{public.AuthorizationResource(), "https://authorization.azure.net"},
 		{URLs{Hosts: Hosts{Domain: "d", Port: "1"}}.VaultResource(), "https://vault.d:1"},
 	} {
 		if tt.got != tt.want {

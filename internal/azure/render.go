@@ -16,6 +16,11 @@ func RenderARM(w http.ResponseWriter, r *http.Request, e *Error) {
 	writeError(w, r, e, "application/json; charset=utf-8", map[string]any{"error": e})
 }
 
+// RenderDecision writes {"statusCode","message"}, the policy decision point's shape.
+func RenderDecision(w http.ResponseWriter, r *http.Request, e *Error) {
+	writeError(w, r, e, "application/json; charset=utf-8", map[string]any{"statusCode": e.Status, "message": e.Code + ": " + e.Message})
+}
+
 // RenderKeyVault writes {"error":{"code","message","innererror":{"code"}}}.
 func RenderKeyVault(w http.ResponseWriter, r *http.Request, e *Error) {
 	body := map[string]any{"code": e.Code, "message": e.Message}

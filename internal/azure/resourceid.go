@@ -18,10 +18,16 @@ type ResourceID struct {
 	Names     []string // one a type; one fewer when the ID names a collection
 }
 
-// ParseResourceID parses an ID in any case. Odd shapes (a missing segment, an empty name) give an
+// maxResourceID bounds an ID: anybody can send one, and taking it apart costs more than its length.
+const maxResourceID = 4096 // bytes
+
+// ParseResourceID parses an ID in any case. Odd shapes (a missing segment, an empty name, more than 4096 bytes) give an
 // InvalidResourceId error that names the place.
 func ParseResourceID(s string) (ResourceID, error) {
 	var id ResourceID
+	if len(s) > maxResourceID {
+		return id, badID(s[:64]+"...", "it is longer than "+itoa(maxResourceID)+" bytes")
+	}
 	path := strings.TrimSuffix(s, "/")
 	if path == "" {
 		return ResourceID{Scope: "/"}, nil
@@ -76,13 +82,17 @@ func parseScope(s string, parts []string) (string, error) {
 	if !strings.EqualFold(parts[0], "subscriptions") {
 		return "", badID(s, "'"+parts[0]+"' is not 'subscriptions' or 'providers'")
 	}
-	switch {
-	case len(parts) == 2:
-		return "/subscriptions/" + strings.ToLower(parts[1]), nil
-	case len(parts) == 4 && strings.EqualFold(parts[2], "resourceGroups"):
-		return "/subscriptions/" + strings.ToLower(parts[1]) + "/resourceGroups/" + parts[3], nil
-	case len(parts) == 1:
+	if len(parts) == 1 {
 		return "", badID(s, "the subscription is missing")
+	}
+	subscription := strings.ToLower(parts[1])
+	switch {
+	case len(subscription) > len(parts[1]): // no GUID does that; the canonical form must not be longer than the ID
+		return "", badID(s, "the subscription is not a GUID")
+	case len(parts) == 2:
+		return "/subscriptions/" + subscription, nil
+	case len(parts) == 4 && strings.EqualFold(parts[2], "resourceGroups"):
+		return "/subscriptions/" + subscription + "/resourceGroups/" + parts[3], nil
 	case len(parts) == 3 && strings.EqualFold(parts[2], "resourceGroups"):
 		return "", badID(s, "the resource group's name is missing")
 	}

@@ -56,10 +56,24 @@ func TestParseResourceIDRefuses(t *testing.T) {
 	}
 }
 
+// Every request's path is taken apart before anybody knows who sends it, so what a long one costs must be bounded.
+func TestParseLongResourceID(t *testing.T) {
+	t.Parallel()
+	id := strings.Repeat("/providers/a/b/c", maxResourceID/len("/providers/a/b/c"))
+	if _, err := ParseResourceID(id); err != nil {
+		t.Errorf("as long as may be: %v", err)
+	}
+	_, err := ParseResourceID(id + "/providers/a/b/c")
+	if err == nil || len(err.Error()) > 200 {
+		t.Errorf("too long: %.300v", err)
+	}
+}
+
 func FuzzParseResourceID(f *testing.F) {
 	f.Add("/subscriptions/s/resourceGroups/g/providers/Microsoft.Media/mediaservices/a/assets/x")
 	f.Add("/providers/providers/providers/x")
 	f.Add("/subscriptions/s/providers/N/t/n/providers/M/u")
+	f.Add("/subscriptions/" + strings.Repeat("\u023a", 2000)) // longer in lower case
 	f.Fuzz(func(t *testing.T, s string) {
 		id, err := ParseResourceID(s)
 		if err != nil {

@@ -5,6 +5,7 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -41,6 +42,33 @@ func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 		return err
 	}
 	return SyncDir(dir)
+}
+
+// MakeDir makes a directory and those above it that are missing. When it has returned nil their names are on disk. That of
+// one that was there already is left to who made it, where the directory above may not be read.
+func MakeDir(path string, mode fs.FileMode) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	above := filepath.Dir(path)
+	err = os.Mkdir(path, mode)
+	if errors.Is(err, fs.ErrNotExist) && above != path {
+		if err := MakeDir(above, mode); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, mode)
+	}
+	if there, _ := os.Stat(path); errors.Is(err, fs.ErrExist) && there != nil && there.IsDir() {
+		if err := SyncDir(above); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return SyncDir(above)
 }
 
 // SyncDir makes the names in a directory durable.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/store"
@@ -86,12 +87,16 @@ func belowRange(key string) (from, to string) {
 // Assign stores an assignment in the caller's transaction. An equal one (same scope, role and principal, other id)
 // is azure.Error 409 RoleAssignmentExists. The same one again is no error and takes over the description and the
 // condition. The same id with another role or principal is 400 RoleAssignmentUpdateNotPermitted, an unknown role 400
-// RoleDefinitionDoesNotExist, a condition that cannot be read 400 InvalidRoleAssignmentCondition with the place.
+// RoleDefinitionDoesNotExist, as is one that cannot be assigned at the scope, a condition that cannot be read 400
+// InvalidRoleAssignmentCondition with the place.
 func (r *RBAC) Assign(ctx context.Context, tx *store.Tx, a Assignment) error {
 	a.ID, a.RoleID, a.PrincipalID = strings.ToLower(a.ID), strings.ToLower(a.RoleID), strings.ToLower(a.PrincipalID)
 	if a.ID == "" || a.PrincipalID == "" || !strings.HasPrefix(a.Scope, "/") || !text(a.ID, a.PrincipalID, a.Scope, a.Description, a.Condition) {
 		return azure.Errorf(http.StatusBadRequest, "InvalidRoleAssignment",
 			"A role assignment needs an id, a principal and a scope that begins with '/'; got %q, %q and %q.", a.ID, a.PrincipalID, a.Scope)
+	}
+	if utf8.RuneCountInString(a.Description) > maxDescription {
+		return azure.Errorf(http.StatusBadRequest, "InvalidRoleAssignment", "The description is longer than %d characters.", maxDescription)
 	}
 	if a.Condition != "" {
 		if _, err := parseCondition(a.Condition); err != nil {
@@ -101,12 +106,13 @@ func (r *RBAC) Assign(ctx context.Context, tx *store.Tx, a Assignment) error {
 	if a.Updated.IsZero() {
 		a.UpdatedBy, a.Updated = a.CreatedBy, a.Created
 	}
-	if _, ok, err := r.definition(ctx, tx, a.RoleID); err != nil {
-		return err
-	} else if !ok {
-		return azure.Errorf(http.StatusBadRequest, "RoleDefinitionDoesNotExist", "The specified role definition with ID '%s' does not exist.", a.RoleID)
-	}
 	key := scopeKey(a.Scope)
+	if d, ok, err := r.definition(ctx, tx, a.RoleID); err != nil {
+		return err
+	} else if !ok || !assignable(d, key) {
+		return azure.Errorf(http.StatusBadRequest, "RoleDefinitionDoesNotExist",
+			"The specified role definition with ID '%s' does not exist or cannot be assigned at '%s'.", a.RoleID, a.Scope)
+	}
 	n, err := tx.Exec(ctx, `INSERT INTO rbac_assignments (scope_key, `+assignmentColumns+`)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING`,
 		key, a.ID, a.Scope, a.RoleID, a.PrincipalID, a.PrincipalType, a.Description, a.Condition,

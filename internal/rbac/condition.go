@@ -28,10 +28,20 @@ type request struct {
 	given   *Attributes
 	now     time.Time
 	missing string // the attribute that a condition asked for in vain
+
+	above []string // see places
 }
 
 func newRequest(q *Query) *request {
 	return &request{action: strings.ToLower(q.Action), data: q.Data, scope: scopeKey(q.Scope), given: &q.Attributes, now: time.Now()}
+}
+
+// places are the keys of the scope and of all above it.
+func (r *request) places() []string {
+	if r.above == nil {
+		r.above = above(r.scope)
+	}
+	return r.above
 }
 
 // expression is a condition or a part of one.

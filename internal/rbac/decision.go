@@ -64,7 +64,31 @@ func unmet(missing string) string {
 // held is what concerns a principal.
 type held struct {
 	grants  []grant             // in order of scope
+	at      map[string][]int    // places in grants, by key of the scope
 	denials map[string][]denial // by key of the scope
+}
+
+// weighed calls weigh with each grant at the request's scope and above it, those above first, until it returns false; with
+// all, with those elsewhere too.
+func (h *held) weighed(req *request, all bool, weigh func(*grant) bool) {
+	if all {
+		for i := range h.grants {
+			if !weigh(&h.grants[i]) {
+				return
+			}
+		}
+		return
+	}
+	if len(h.grants) == 0 {
+		return
+	}
+	for _, key := range req.places() {
+		for _, i := range h.at[key] {
+			if !weigh(&h.grants[i]) {
+				return
+			}
+		}
+	}
 }
 
 // grant is an assignment ready to decide with.
@@ -75,7 +99,8 @@ type grant struct {
 	condition expression // nil without one
 }
 
-// Decide answers a query. It denies by default. Its cost depends on the principals' own assignments, not on others'.
+// Decide answers a query. It denies by default. Its cost depends on the assignments that the principals have at the scope
+// and above it, and not on any others.
 func (r *RBAC) Decide(ctx context.Context, q Query) (*Decision, error) {
 	return r.decide(ctx, q, nil)
 }
@@ -87,8 +112,8 @@ func (r *RBAC) decide(ctx context.Context, q Query, see func(Considered)) (*Deci
 	req := newRequest(&q)
 	var all []*held
 	for _, principal := range q.Principals {
-		if principal == "" {
-			continue
+		if principal == "" || !text(principal) {
+			continue // nobody's
 		}
 		h, err := r.heldBy(ctx, strings.ToLower(principal))
 		if err != nil {
@@ -124,7 +149,7 @@ func (d *Decision) deny(req *request, all []*held, see func(Considered)) {
 		if len(h.denials) == 0 {
 			continue
 		}
-		for _, key := range above(req.scope) {
+		for _, key := range req.places() {
 			for i := range h.denials[key] {
 				n := &h.denials[key][i]
 				outcome := n.weigh(req, d.Principals)
@@ -148,8 +173,8 @@ func (d *Decision) deny(req *request, all []*held, see func(Considered)) {
 // alone is in the way.
 func (d *Decision) allow(req *request, all []*held, see func(Considered)) {
 	for _, h := range all {
-		for i := range h.grants {
-			g := &h.grants[i]
+		settled := false
+		h.weighed(req, see != nil, func(g *grant) bool {
 			req.missing = ""
 			outcome := g.weigh(req)
 			if see != nil {
@@ -158,13 +183,15 @@ func (d *Decision) allow(req *request, all []*held, see func(Considered)) {
 			}
 			settles := outcome == Allows && !d.Allowed
 			if d.Denial != nil || !settles && (outcome != ConditionNotMet || d.Assignment != nil) {
-				continue
+				return true
 			}
 			a, role := g.Assignment, g.role.Definition
 			d.Assignment, d.Role, d.Allowed, d.Missing = &a, &role, settles, req.missing
-			if settles && see == nil {
-				return
-			}
+			settled = settles && see == nil
+			return !settled
+		})
+		if settled {
+			return
 		}
 	}
 }
@@ -195,7 +222,7 @@ func (r *RBAC) load(ctx context.Context, tx *store.Tx, principal string) (*held,
 	if err != nil {
 		return nil, fmt.Errorf("loading the role assignments of principal %s: %w", principal, err)
 	}
-	h := &held{}
+	h := &held{at: map[string][]int{}}
 	custom := map[string]*role{}
 	for _, a := range assignments {
 		g := grant{Assignment: a, key: scopeKey(a.Scope), role: r.builtin[a.RoleID], condition: stored(a.Condition)}
@@ -213,6 +240,7 @@ func (r *RBAC) load(ctx context.Context, tx *store.Tx, principal string) (*held,
 			g.role = newRole(d)
 			custom[a.RoleID] = g.role
 		}
+		h.at[g.key] = append(h.at[g.key], len(h.grants))
 		h.grants = append(h.grants, g)
 	}
 	h.denials, err = loadDenials(ctx, tx, principal)

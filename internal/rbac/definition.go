@@ -8,13 +8,21 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/store"
 )
 
-// maxPatterns is how many actions a custom role can have: each decision about a holder looks at them all.
-const maxPatterns = 2048
+// Limits of custom roles and of assignments, which are kept in memory. Each decision about a holder looks at all the
+// patterns.
+const (
+	maxPatterns    = 2048 // actions of a role
+	maxPattern     = 512  // bytes of one of them
+	maxRoleName    = 512  // characters
+	maxDescription = 2048 // characters
+	maxScopes      = 2000 // assignable scopes of a role
+)
 
 const definitionColumns = `id, name, description, permissions, scopes`
 
@@ -120,7 +128,8 @@ func scanDefinition(row interface{ Scan(...any) error }) (Definition, error) {
 }
 
 // Define stores a custom role, or replaces the one with its GUID. A name that another role has is azure.Error 409
-// RoleDefinitionWithSameNameExists, a built-in role's GUID 400.
+// RoleDefinitionWithSameNameExists, a built-in role's GUID 400. Scopes that leave out where the role is assigned are 400
+// RoleDefinitionHasAssignments: who may write the role in its new scopes alone could else change what it gives there.
 func (r *RBAC) Define(ctx context.Context, tx *store.Tx, d Definition) error {
 	d.ID = strings.ToLower(d.ID)
 	if err := r.checkCustom(&d); err != nil {
@@ -141,6 +150,9 @@ func (r *RBAC) Define(ctx context.Context, tx *store.Tx, d Definition) error {
 	if found && taken.ID != d.ID {
 		return nameTaken(d.Name)
 	}
+	if err := checkAssigned(ctx, tx, d); err != nil {
+		return err
+	}
 	_, err = tx.Exec(ctx, `INSERT INTO rbac_definitions (name_key, `+definitionColumns+`) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (id) DO UPDATE SET name_key = excluded.name_key, name = excluded.name, description = excluded.description,
 		permissions = excluded.permissions, scopes = excluded.scopes`,
@@ -152,6 +164,26 @@ func (r *RBAC) Define(ctx context.Context, tx *store.Tx, d Definition) error {
 		return fmt.Errorf("storing role definition %s: %w", d.ID, err)
 	}
 	return r.held.Changed(ctx, tx, generation)
+}
+
+// checkAssigned refuses a role that is assigned outside of its scopes.
+func checkAssigned(ctx context.Context, tx *store.Tx, d Definition) error {
+	rows, err := tx.Query(ctx, `SELECT DISTINCT scope_key FROM rbac_assignments WHERE role_id = $1`, d.ID)
+	if err != nil {
+		return fmt.Errorf("reading where role %s is assigned: %w", d.ID, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return err
+		}
+		if !assignable(d, key) {
+			return azure.Errorf(http.StatusBadRequest, "RoleDefinitionHasAssignments",
+				"The role '%s' is assigned at '%s', which its assignable scopes would no longer hold. Remove that assignment first.", d.Name, key)
+		}
+	}
+	return rows.Err()
 }
 
 func nameTaken(name string) error {
@@ -168,6 +200,10 @@ func (r *RBAC) checkCustom(d *Definition) error {
 	if d.ID == "" || d.Name == "" || len(d.Scopes) == 0 || !text(d.ID, d.Name, d.Description) {
 		return bad("A custom role needs an id, a name (both text without NUL) and at least one assignable scope.")
 	}
+	if utf8.RuneCountInString(d.Name) > maxRoleName || utf8.RuneCountInString(d.Description) > maxDescription || len(d.Scopes) > maxScopes {
+		return bad("The role's name is longer than %d characters, its description than %d, or it has more than %d assignable scopes.",
+			maxRoleName, maxDescription, maxScopes)
+	}
 	for i := range builtins {
 		if strings.EqualFold(builtins[i].Name, d.Name) {
 			return nameTaken(d.Name)
@@ -181,8 +217,8 @@ func (r *RBAC) checkCustom(d *Definition) error {
 		for _, list := range [][]string{p.Actions, p.NotActions, p.DataActions, p.NotDataActions} {
 			patterns += len(list)
 			for _, a := range list {
-				if a == "" || strings.Count(a, "*") > 3 { // more would make a role slow to decide with
-					return bad("The action '%s' is empty or has more than three wildcards.", a)
+				if a == "" || len(a) > maxPattern || strings.Count(a, "*") > 3 { // more would make a role slow to decide with
+					return bad("The action '%.100s' is empty, longer than %d bytes, or has more than three wildcards.", a, maxPattern)
 				}
 			}
 		}

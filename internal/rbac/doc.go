@@ -12,7 +12,9 @@
 //   - notActions subtract from the permission block they stand in; another block or assignment may still grant.
 //   - A grant that is removed is gone for the next decision in this process, and within 5 s on every other node (see
 //     package rowcache); a node that cannot ask the database for changes gives errors, not grants.
-//   - A decision costs the same however many assignments others have.
+//   - A decision costs the same however many assignments others have, and the principal itself elsewhere.
+//   - A role is assigned nowhere but in its assignable scopes: a change that would leave an assignment outside of them is
+//     refused, so whoever may write a role everywhere in its scopes decides on all that it gives.
 //
 // Crash: assignments are rows written in the caller's transaction; memory holds copies only.
 //

@@ -33,9 +33,10 @@ type Cache[V any] struct {
 
 	mu         sync.RWMutex
 	entries    map[string]V
-	epoch      uint64 // counts invalidations, so that a load that ran across one is not kept
-	generation int64  // every change up to this one is reflected
-	compared   time.Time
+	epoch      uint64    // counts invalidations, so that a load that ran across one is not kept
+	generation int64     // every change up to this one is reflected
+	compared   time.Time // zero: Doubt, or never
+	doubted    time.Time
 	failed     time.Time // when the last comparison failed, and why
 	failure    error
 }
@@ -98,6 +99,14 @@ func (c *Cache[V]) Changed(ctx context.Context, tx *store.Tx, table Table, keys 
 	return nil
 }
 
+// Doubt has the next Get compare generations first. It is for an Update with Changed in it whose outcome is unknown: what
+// may have been changed is then seen as if the Update had returned without an error.
+func (c *Cache[V]) Doubt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.compared, c.doubted = time.Time{}, time.Now()
+}
+
 func (c *Cache[V]) lookup(key string) (v V, ok bool, epoch uint64, age time.Duration) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -146,7 +155,9 @@ func (c *Cache[V]) compare(ctx context.Context, s Source[V]) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.compared = begun
+	if begun.After(c.doubted) {
+		c.compared = begun
+	}
 	if n != c.generation {
 		c.epoch++
 		clear(c.entries)

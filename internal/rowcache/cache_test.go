@@ -204,8 +204,14 @@ func TestAppliedButReportedAsFailed(t *testing.T) {
 		if err == nil {
 			t.Fatal("the answer was not lost")
 		}
+		n.want(t, "at once", "a", "1", 1)
+		n.Doubt()
+		n.want(t, "at once, with the doubt said", "a", "2", 2)
+		lost = false
+		n.set(t, "a", "3") // forgotten by nobody
+		lost = true
 		time.Sleep(1100 * time.Millisecond)
-		n.want(t, "a second after the change", "a", "2", 2)
+		n.want(t, "a second after the change", "a", "3", 3)
 	})
 }
 

@@ -2,8 +2,10 @@ package seal
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -168,7 +170,8 @@ func rewrap(ctx context.Context, row *wrappedKey, from, to Root) error {
 	return err
 }
 
-// addKey stores a new data key under an id unless the id is taken.
+// addKey stores a new data key under an id unless the id is taken. It refuses to when another node has gone on to another
+// root: no node could open a database whose keys need both.
 func (k *Keyring) addKey(ctx context.Context, id uint32) error {
 	key := NewKey()
 	defer key.Zero()
@@ -178,7 +181,15 @@ func (k *Keyring) addKey(ctx context.Context, id uint32) error {
 	}
 	created := store.Micros(time.Now())
 	return k.db.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO seal_keys (id, root_id, wrapped, created) VALUES ($1, $2, $3, $4)
+		var other string
+		err := tx.QueryRow(ctx, `SELECT root_id FROM seal_keys WHERE root_id <> $1 LIMIT 1`, k.root.ID()).Scan(&other)
+		if err == nil {
+			return fmt.Errorf("data keys are wrapped by root key %q, and this node has root key %q: start it with the other one", other, k.root.ID())
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO seal_keys (id, root_id, wrapped, created) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (id) DO NOTHING`, int64(id), k.root.ID(), wrapped, created)
 		return err
 	})

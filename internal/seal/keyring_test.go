@@ -155,6 +155,23 @@ func TestRewrap(t *testing.T) {
 	})
 }
 
+// A node that still has the old root must not add a key under it: neither root would open the database then.
+func TestRotateAfterAnotherNodesRewrap(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, []store.Schema{seal.Schema}, func(t *testing.T, db *store.DB) {
+		oldRoot, newRoot := fileRoot(t), fileRoot(t)
+		here, there := openKeyring(t, db, oldRoot), openKeyring(t, db, oldRoot)
+		if err := here.Rewrap(t.Context(), newRoot); err != nil {
+			t.Fatal(err)
+		}
+		if err := there.Rotate(t.Context()); err == nil || !strings.Contains(err.Error(), newRoot.ID()) {
+			t.Errorf("rotated under the old root: %v", err)
+		}
+		checkOpens(t, there, here.Seal([]byte("x"), "t", "r", "f"), "x")
+		checkOpens(t, openKeyring(t, db, newRoot), there.Seal([]byte("y"), "t", "r", "f"), "y")
+	})
+}
+
 var errBroken = errors.New("broken")
 
 // brokenRoot wraps nothing.

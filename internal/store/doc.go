@@ -31,7 +31,8 @@
 // FULL). So no write meets SQLITE_BUSY, and many writers cost little more than one. Views run on connections of their
 // own and do not wait for writers, nor writers for them.
 //
-// The file belongs to one process, which holds a lock on the file with ".lock" added to its name; that file stays. On
+// The file belongs to one process, which holds a lock on the file with ".lock" added to its name; that file stays. Others
+// may read the file ([OpenReader]). On
 // Linux the database's own locks are OFD locks, so that other code in the process that opens and closes the database
 // file, as a backup does, does not drop them. A file system without shared memory (most network ones) does not open.
 //

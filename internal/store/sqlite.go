@@ -21,9 +21,9 @@ const (
 	// committed transactions (all versions from 3.7.0 to 3.51.2).
 	sqliteFloor = "3.51.3"
 
-	groupSize     = 64 // closures that share a commit at most
-	readersOpen   = 32 // Views that run at the same time; others wait
-	readersKept   = 8  // connections that stay open between Views
+	groupSize     = 64          // closures that share a commit at most
+	readersOpen   = 32          // Views that run at the same time; others wait
+	readersKept   = readersOpen // connections that stay open between Views: to open one costs more than most Views
 	statementsMax = 256
 )
 

@@ -71,7 +71,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	case "postgres", "postgresql":
 		e, err = openPostgres(ctx, o)
 	default:
-		return nil, fmt.Errorf("store: database URL of kind %q: use sqlite:/path/to/file or postgres://user@host/name", kind)
+		return nil, errKind(kind)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("store: opening: %w", err)
@@ -80,6 +80,41 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("store: %w", err), e.close())
 	}
 	return &DB{engine: e}, nil
+}
+
+// ErrReadOnly is returned by Update of a database that OpenReader has opened.
+var ErrReadOnly = errors.New("store: the database was opened to be read")
+
+// OpenReader opens a database that is there, to be read beside a process that may have it open: it takes no lock, changes
+// no schema, and leaves the file as it is.
+func OpenReader(ctx context.Context, url string) (*DB, error) {
+	o := Options{URL: url, Log: slog.New(slog.DiscardHandler), Fault: func(string) error { return nil }}
+	var e engine
+	var err error
+	switch kind, rest, _ := strings.Cut(url, ":"); kind {
+	case "sqlite":
+		e, err = openSQLiteReader(ctx, strings.TrimPrefix(rest, "//"))
+	case "postgres", "postgresql":
+		if e, err = openPostgres(ctx, o); err == nil {
+			e = readOnly{e}
+		}
+	default:
+		return nil, errKind(kind)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: opening: %w", err)
+	}
+	return &DB{engine: e}, nil
+}
+
+// readOnly is an engine without its writing half.
+type readOnly struct{ engine }
+
+func (readOnly) update(context.Context, func(*Tx) error) ([]func(), error) { return nil, ErrReadOnly }
+func (readOnly) migrate(context.Context, func(*Tx) error) error            { return ErrReadOnly }
+
+func errKind(kind string) error {
+	return fmt.Errorf("store: database URL of kind %q: use sqlite:/path/to/file or postgres://user@host/name", kind)
 }
 
 // Close waits for running transactions and closes the database. A second call does nothing.

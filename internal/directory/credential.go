@@ -22,8 +22,9 @@ import (
 
 // What can be wrong with credentials.
 var (
-	ErrWrongSecret = errors.New("the secret is not one of the principal's")
-	ErrDisabled    = errors.New("the principal is disabled")
+	ErrWrongSecret   = errors.New("the secret is not one of the principal's")
+	ErrExpiredSecret = errors.New("the secret is one of the principal's that has expired")
+	ErrDisabled      = errors.New("the principal is disabled")
 )
 
 // newSecret returns 32 random bytes as text, and the hash under which they are stored: a secret that cannot be
@@ -40,24 +41,24 @@ func hashSecret(s seal.Secret) []byte {
 	return h[:]
 }
 
-// AddSecret gives an application one more client secret without a name, valid until it is removed, shown once.
-func (d *Directory) AddSecret(ctx context.Context, tx *store.Tx, principalID string) (seal.Secret, error) {
-	_, secret, err := d.AddNamedSecret(ctx, tx, principalID, "", time.Time{})
+// AddSecret is AddNamedSecret of one without a name that is valid until it is removed.
+func (d *Directory) AddSecret(ctx context.Context, tx *store.Tx, holderID string) (seal.Secret, error) {
+	_, secret, err := d.AddNamedSecret(ctx, tx, holderID, "", time.Time{})
 	return secret, err
 }
 
 // VerifySecret checks a client secret in constant time. Errors are sql.ErrNoRows for an unknown application,
-// ErrWrongSecret (one that has expired is wrong too), and ErrDisabled for a right secret of a disabled one.
+// ErrWrongSecret, ErrExpiredSecret for one that was right, and ErrDisabled for a right secret of a disabled one.
 func (d *Directory) VerifySecret(ctx context.Context, appID string, secret seal.Secret) (p Principal, err error) {
-	var right int
+	var right, expired int
 	err = d.DB.View(ctx, func(tx *store.Tx) error {
-		right = 0
+		right, expired = 0, 0
 		p, err = find(ctx, tx, `app_id = $1 AND kind = $2`, key(appID), string(Application))
 		if err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, `SELECT hash FROM directory_secrets WHERE principal_id = $1 AND (expires = 0 OR expires > $2)`,
-			p.ID, store.Micros(time.Now()))
+		rows, err := tx.Query(ctx, `SELECT hash, CASE WHEN expires = 0 OR expires > $2 THEN 0 ELSE 1 END FROM directory_secrets
+			WHERE starts <= $2 AND (principal_id = $1 OR principal_id = (SELECT id FROM directory_applications WHERE app_id = $3))`, p.ID, store.Micros(time.Now()), p.AppID)
 		if err != nil {
 			return err
 		}
@@ -65,16 +66,20 @@ func (d *Directory) VerifySecret(ctx context.Context, appID string, secret seal.
 		hash := hashSecret(secret)
 		for rows.Next() {
 			var stored []byte
-			if err := rows.Scan(&stored); err != nil {
+			var over int
+			if err := rows.Scan(&stored, &over); err != nil {
 				return err
 			}
-			right |= subtle.ConstantTimeCompare(hash, stored)
+			same := subtle.ConstantTimeCompare(hash, stored)
+			right, expired = right|same&^over, expired|same&over
 		}
 		return rows.Err()
 	})
 	switch {
 	case err != nil:
 		return Principal{}, fmt.Errorf("checking a client secret of application %s: %w", appID, err)
+	case right != 1 && expired == 1:
+		return Principal{}, ErrExpiredSecret
 	case right != 1:
 		return Principal{}, ErrWrongSecret
 	case !p.Enabled:

@@ -34,7 +34,8 @@ const (
 	Application    Kind = "Application" // service principal of an application, with credentials of its own
 	SystemAssigned Kind = "SystemAssigned"
 	UserAssigned   Kind = "UserAssigned"
-	Group          Kind = "Group" // of principals; it never signs in
+	FirstParty     Kind = "FirstParty" // service principal of an application of Microsoft's, which every tenant has; it never signs in
+	Group          Kind = "Group"      // of principals; it never signs in
 )
 
 // Principal is anyone who can be granted a role.
@@ -157,24 +158,23 @@ func (d *Directory) SetEnabled(ctx context.Context, tx *store.Tx, id string, ena
 	return d.principals.Changed(ctx, tx, generation, id)
 }
 
-// Delete removes a principal with its credentials, its places in groups and workloads and, through Purge, what was granted to it.
-// A principal that is not there is no error.
+// Delete removes a principal for good, with its credentials, its places in groups and workloads, what it owned and,
+// through Purge, what was granted to it. A principal that is not there is no error. The application of a service
+// principal stays.
 func (d *Directory) Delete(ctx context.Context, tx *store.Tx, id string) error {
 	id = key(id)
 	for _, statement := range []string{
 		`DELETE FROM directory_secrets WHERE principal_id = $1`,
 		`DELETE FROM directory_certificates WHERE principal_id = $1`,
-		`DELETE FROM directory_applications WHERE app_id = (SELECT app_id FROM directory_principals WHERE id = $1)`,
-		`DELETE FROM directory_federated_credentials WHERE app_id = (SELECT app_id FROM directory_principals WHERE id = $1)`,
-		`DELETE FROM directory_passwords WHERE principal_id = $1`,
-		`DELETE FROM directory_workload_identities WHERE principal_id = $1`,
-		`DELETE FROM directory_principals WHERE id = $1`,
+		`DELETE FROM directory_federated_credentials WHERE app_id =
+			(SELECT app_id FROM directory_principals WHERE id = $1 AND kind IN ('SystemAssigned', 'UserAssigned'))`,
+		`DELETE FROM directory_deleted WHERE id = $1`,
 	} {
 		if _, err := tx.Exec(ctx, statement, id); err != nil {
 			return fmt.Errorf("deleting principal %s: %w", id, err)
 		}
 	}
-	if err := d.leaveGroups(ctx, tx, id); err != nil {
+	if err := d.detach(ctx, tx, id); err != nil {
 		return fmt.Errorf("deleting principal %s: %w", id, err)
 	}
 	if d.Purge != nil {
@@ -183,6 +183,23 @@ func (d *Directory) Delete(ctx context.Context, tx *store.Tx, id string) error {
 		}
 	}
 	return d.principals.Changed(ctx, tx, generation, id)
+}
+
+// detach takes a principal out of everything that tells of it but its credentials; nobody can be it from now on.
+func (d *Directory) detach(ctx context.Context, tx *store.Tx, id string) error {
+	for _, statement := range []string{
+		`DELETE FROM directory_passwords WHERE principal_id = $1`,
+		`DELETE FROM directory_workload_identities WHERE principal_id = $1`,
+		`DELETE FROM directory_owners WHERE object_id = $1 OR owner_id = $1`,
+		`DELETE FROM directory_app_role_assignments WHERE principal_id = $1 OR resource_id = $1`,
+		`DELETE FROM directory_permission_grants WHERE client_id = $1 OR resource_id = $1 OR principal_id = $1`,
+		`DELETE FROM directory_principals WHERE id = $1`,
+	} {
+		if _, err := tx.Exec(ctx, statement, id); err != nil {
+			return err
+		}
+	}
+	return d.leaveGroups(ctx, tx, id)
 }
 
 // PrincipalType returns a principal's type, or azure.Error 400 PrincipalNotFound.

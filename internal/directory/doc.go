@@ -1,35 +1,50 @@
-// Package directory keeps the principals of the tenant: users, groups, applications with their credentials, the managed
-// identities of resources, and the workloads (registered processes) that act with them. It serves
-// Microsoft.ManagedIdentity to the resource manager, and Microsoft Graph ([Graph]).
+// Package directory keeps the principals of the tenant: users, groups, applications with their service principals and
+// credentials, the managed identities of resources, and the workloads (registered processes) that act with them. It
+// serves Microsoft.ManagedIdentity to the resource manager, and Microsoft Graph ([Graph]).
 //
 // # Invariants
 //
 //   - A managed identity belongs to one ARM ID and is made once, however often it is asked for; a resource that is
 //     deleted and made again gets a new identity.
-//   - A principal that is deleted takes its credentials, its places in groups and workloads and its role assignments
-//     with it, in one transaction. In this process the next token check knows; other nodes know within 5 s (package
+//   - A principal that is deleted for good takes its credentials, its places in groups and workloads and its role
+//     assignments with it, in one transaction. In this process the next token check knows; other nodes know within 5 s (package
 //     rowcache). The same holds for memberships of groups, direct or through other groups.
-//   - An application that has no service principal yet is a disabled principal: it has credentials and cannot sign in.
+//   - What is deleted through Microsoft Graph lies for 30 days in a table of its own, directory_deleted, and in no other
+//     table but those of its secrets and certificates: nothing that looks for a principal has to know of deletion. Its role
+//     assignments stay and mean nobody, as in Azure, until it is restored or gone.
+//   - An application that has no service principal has credentials and cannot sign in. A secret or certificate of an
+//     application is good for whatever service principal it has; one of a service principal goes with it.
 //   - Who changes the directory through Microsoft Graph can act as any principal, so it takes the right to assign roles
-//     at the root scope without a condition. A Contributor of the root scope does not have it.
+//     at the root scope without a condition. A Contributor of the root scope does not have it. Who owns an application, a
+//     service principal or a group manages that one, and every user may change the own password.
+//   - The service principals of Microsoft's own applications are rows that the schema makes. They have no credentials and
+//     can be given none.
 //   - Of a certificate with which an application signs in only the public part is kept; it is good until it expires or is
 //     removed.
 //   - Client secrets and workload secrets are 32 random bytes, of which only SHA-256 is stored; passwords are stored as
 //     argon2id. No secret can be read back.
+//   - A page token of a list is good for the query that it was given for.
 //
 // Crash: everything is rows in the caller's transaction; memory holds copies only. A secret whose answer was lost is
 // useless; the caller makes another.
 //
 // Specification: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview and the
-// Microsoft.ManagedIdentity REST pages; https://learn.microsoft.com/graph/api/overview (v1.0).
+// Microsoft.ManagedIdentity REST pages; https://learn.microsoft.com/graph/api/overview (v1.0); Azure AD Graph 1.6 as
+// https://learn.microsoft.com/graph/migrate-azure-ad-graph-request-differences tells it.
 //
 // # Divergences
 //
 //   - isolationScope of user-assigned identities is not kept.
-//   - An application and its service principal share their name and credentials; a service principal that is deleted
-//     takes the credentials with it. Nothing is kept for a month after its deletion.
-//   - Reading the directory takes no permission but a principal of the tenant. There are no directory roles, no consent,
-//     no owners, and no passwords that must be changed at the next sign-in.
-//   - A property of a request that would not be kept is refused, as are $expand, $orderby and $search.
-//   - The id of an application's federated credential is its name.
+//   - Reading the directory takes no permission but a principal of the tenant. There are no directory roles and no
+//     administrative units: their lists are empty.
+//   - App role assignments and permission grants are kept and served; no token speaks of them, and nothing asks for them.
+//   - A property of a request that would not be kept is refused unless it is null or empty. What is asked of the beta
+//     version is answered as v1.0.
+//   - forceChangePasswordNextSignIn is kept ([Directory.MustChangePassword]), and no sign-in asks for another password yet.
+//   - Every group is a security group with assigned members. The tenant has one domain, the server's; users may have names
+//     in any, and identifier URIs need no verified domain.
+//   - A restored object has its credentials, groups and owners again, but not its app role assignments and grants.
+//   - Not built: addKey and removeKey (keyCredentials are changed with PATCH), delta, claims mapping policies, logos,
+//     application templates.
+//   - Azure AD Graph lets nobody choose a client secret: passwordCredentials with a value are refused.
 package directory

@@ -19,10 +19,12 @@ import (
 // FederatedCredential lets tokens of another issuer stand for a secret. All is compared exactly, case included.
 // https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
 type FederatedCredential struct {
-	Name      string   `json:"-"`
-	Issuer    string   `json:"issuer"`    // the token's iss
-	Subject   string   `json:"subject"`   // its sub
-	Audiences []string `json:"audiences"` // one of them is its aud
+	ID          string   `json:"-"` // GUID, stays when the credential is replaced
+	Name        string   `json:"-"`
+	Description string   `json:"-"`
+	Issuer      string   `json:"issuer"`    // the token's iss
+	Subject     string   `json:"subject"`   // its sub
+	Audiences   []string `json:"audiences"` // one of them is its aud
 }
 
 // Limits of Entra's.
@@ -35,29 +37,31 @@ const (
 // such principal. It reads the database, so one that was removed is gone from the next call on.
 func (d *Directory) FederatedCredentials(ctx context.Context, appID string) (list []FederatedCredential, err error) {
 	err = d.DB.View(ctx, func(tx *store.Tx) error {
-		list = nil
-		rows, err := tx.Query(ctx, `SELECT name, issuer, subject, audiences FROM directory_federated_credentials WHERE app_id = $1 ORDER BY name_key`, key(appID))
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var c FederatedCredential
-			var audiences string
-			if err := rows.Scan(&c.Name, &c.Issuer, &c.Subject, &audiences); err != nil {
-				return err
-			}
-			if err := json.Unmarshal([]byte(audiences), &c.Audiences); err != nil {
-				return fmt.Errorf("audiences of '%s': %w", c.Name, err)
-			}
-			list = append(list, c)
-		}
-		return rows.Err()
+		list, err = federatedOf(ctx, tx, key(appID))
+		return err
 	})
+	return list, err
+}
+
+func federatedOf(ctx context.Context, tx *store.Tx, appID string) ([]FederatedCredential, error) {
+	rows, err := tx.Query(ctx, `SELECT id, name, description, issuer, subject, audiences FROM directory_federated_credentials WHERE app_id = $1 ORDER BY name_key`, appID)
 	if err != nil {
 		return nil, fmt.Errorf("reading the federated credentials of %s: %w", appID, err)
 	}
-	return list, nil
+	defer rows.Close()
+	var list []FederatedCredential
+	for rows.Next() {
+		var c FederatedCredential
+		var audiences string
+		if err := rows.Scan(&c.ID, &c.Name, &c.Description, &c.Issuer, &c.Subject, &audiences); err != nil {
+			return nil, fmt.Errorf("reading the federated credentials of %s: %w", appID, err)
+		}
+		if err := json.Unmarshal([]byte(audiences), &c.Audiences); err != nil {
+			return nil, fmt.Errorf("audiences of the federated credential '%s' of %s: %w", c.Name, appID, err)
+		}
+		list = append(list, c)
+	}
+	return list, rows.Err()
 }
 
 // putFederated stores a credential, or replaces the one of its name.
@@ -84,10 +88,10 @@ func putFederated(ctx context.Context, tx *store.Tx, appID string, c FederatedCr
 	case !errors.Is(err, sql.ErrNoRows):
 		return fmt.Errorf("looking for a federated credential with the same issuer and subject: %w", err)
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO directory_federated_credentials (app_id, name_key, name, issuer, subject, audiences)
-		VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (app_id, name_key) DO UPDATE SET issuer = excluded.issuer, subject = excluded.subject, audiences = excluded.audiences`,
-		appID, key(c.Name), c.Name, c.Issuer, c.Subject, string(audiences))
+	_, err = tx.Exec(ctx, `INSERT INTO directory_federated_credentials (app_id, name_key, name, description, issuer, subject, audiences, id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (app_id, name_key) DO UPDATE SET description = excluded.description, issuer = excluded.issuer, subject = excluded.subject, audiences = excluded.audiences`,
+		appID, key(c.Name), c.Name, c.Description, c.Issuer, c.Subject, string(audiences), azure.NewGUID())
 	if err != nil {
 		return fmt.Errorf("storing the federated credential '%s': %w", c.Name, err)
 	}

@@ -15,13 +15,14 @@ import (
 	"github.com/keyreel/keyreel/internal/audit"
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/rbac"
+	"github.com/keyreel/keyreel/internal/store"
 )
 
-// Graph serves Microsoft Graph v1.0, and of Azure AD Graph 1.6 the look-up of service principals, over a directory. It
-// is used through a pointer, as a struct literal.
+// Graph serves Microsoft Graph v1.0 over a directory, the same under /beta, and Azure AD Graph 1.6 as a translation of it.
+// It is used through a pointer, as a struct literal.
 //
 // Every principal of the tenant may read. Writing takes the right to assign roles at the root scope: who may give a
-// principal a new secret can act as it, so nobody with less may.
+// principal a new secret can act as it, so nobody with less may, but the owners of an object.
 type Graph struct {
 	Directory *Directory
 	RBAC      *rbac.RBAC
@@ -33,61 +34,17 @@ type Graph struct {
 const (
 	readDirectory   = "Microsoft.Directory/directoryObjects/read"
 	changeDirectory = "Microsoft.Authorization/roleAssignments/write"
+	changeOwn       = "Microsoft.Directory/users/password/update" // every user's right, on the user itself
 )
-
-// graphResource is the application id of Microsoft Graph in every tenant.
-const graphResource = "00000003-0000-0000-c000-000000000000"
-
-// Routes lists the operations.
-func (g *Graph) Routes() []azure.Route {
-	var rows []azure.Route
-	row := func(name, method, path, action string, handle func(http.ResponseWriter, *azure.Request) error) {
-		rows = append(rows, azure.Route{Name: "Graph." + name, Method: method, Pattern: "/v1.0/" + path, Action: action, MaxBody: maxObject, Handle: handle})
-	}
-	for _, s := range []*objectSet{applicationSet, servicePrincipalSet, userSet, groupSet} {
-		row(s.name+".List", http.MethodGet, s.name, readDirectory, g.list(s))
-		row(s.name+".Get", http.MethodGet, s.name+"/{id}", readDirectory, g.get(s))
-		row(s.name+".Update", http.MethodPatch, s.name+"/{id}", changeDirectory, g.update(s))
-		row(s.name+".Delete", http.MethodDelete, s.name+"/{id}", changeDirectory, g.delete(s))
-		if s != userSet {
-			row(s.name+".ListOwners", http.MethodGet, s.name+"/{id}/owners", readDirectory, g.none(s))
-		}
-		if s != applicationSet {
-			row(s.name+".ListMemberOf", http.MethodGet, s.name+"/{id}/memberOf", readDirectory, g.memberOf(s, false))
-			row(s.name+".ListTransitiveMemberOf", http.MethodGet, s.name+"/{id}/transitiveMemberOf", readDirectory, g.memberOf(s, true))
-			row(s.name+".GetMemberGroups", http.MethodPost, s.name+"/{id}/getMemberGroups", readDirectory, g.memberGroups(s))
-		}
-	}
-	row("applications.Create", http.MethodPost, "applications", changeDirectory, g.createApplication)
-	row("servicePrincipals.Create", http.MethodPost, "servicePrincipals", changeDirectory, g.createServicePrincipal)
-	row("users.Create", http.MethodPost, "users", changeDirectory, g.createUser)
-	row("groups.Create", http.MethodPost, "groups", changeDirectory, g.createGroup)
-	for _, s := range []*objectSet{applicationSet, servicePrincipalSet} {
-		row(s.name+".AddPassword", http.MethodPost, s.name+"/{id}/addPassword", changeDirectory, g.addPassword(s))
-		row(s.name+".RemovePassword", http.MethodPost, s.name+"/{id}/removePassword", changeDirectory, g.removePassword(s))
-	}
-	row("applications.ListFederatedIdentityCredentials", http.MethodGet, "applications/{id}/federatedIdentityCredentials", readDirectory, g.listFederated)
-	row("applications.GetFederatedIdentityCredential", http.MethodGet, "applications/{id}/federatedIdentityCredentials/{credential}", readDirectory, g.getFederated)
-	row("applications.CreateFederatedIdentityCredential", http.MethodPost, "applications/{id}/federatedIdentityCredentials", changeDirectory, g.createFederated)
-	row("applications.DeleteFederatedIdentityCredential", http.MethodDelete, "applications/{id}/federatedIdentityCredentials/{credential}", changeDirectory, g.deleteFederated)
-	row("groups.ListMembers", http.MethodGet, "groups/{id}/members", readDirectory, g.listMembers)
-	row("groups.AddMember", http.MethodPost, "groups/{id}/members/$ref", changeDirectory, g.addMember)
-	row("groups.RemoveMember", http.MethodDelete, "groups/{id}/members/{member}/$ref", changeDirectory, g.removeMember)
-	row("directoryObjects.Get", http.MethodGet, "directoryObjects/{id}", readDirectory, g.getObject)
-	row("directoryObjects.GetByIds", http.MethodPost, "directoryObjects/getByIds", readDirectory, g.getByIDs)
-	row("directoryObjects.CheckMemberGroups", http.MethodPost, "directoryObjects/{id}/checkMemberGroups", readDirectory, g.checkMemberGroups)
-	row("me.Get", http.MethodGet, "me", readDirectory, g.me)
-	rows = append(rows, azure.Route{
-		Name: "AzureADGraph.servicePrincipals.List", Method: http.MethodGet, Pattern: "/{tenant}/servicePrincipals",
-		Query: map[string]string{"api-version": "1.6"}, Action: readDirectory, Handle: g.listOld,
-	})
-	return rows
-}
 
 // Handler serves the rows.
 func (g *Graph) Handler() http.Handler {
+	var entry http.Handler // what a batch calls for each of its requests
+	serve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { entry.ServeHTTP(w, r) })
+	owned := map[string]*objectSet{}
 	router := &azure.Router{
-		Service: azure.Graph, Routes: g.Routes(), Authenticate: g.authenticate, Authorize: g.authorize, Render: renderGraph,
+		Service: azure.Graph, Authenticate: g.authenticate, Render: renderGraph,
+		Authorize: func(r *azure.Request) error { return g.authorize(r, owned[r.Route.Name]) },
 		NotFound: func(r *http.Request, allowed []string) *azure.Error {
 			if len(allowed) > 0 {
 				return azure.Errorf(http.StatusMethodNotAllowed, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.").
@@ -96,27 +53,63 @@ func (g *Graph) Handler() http.Handler {
 			return azure.Errorf(http.StatusBadRequest, "BadRequest", "Resource not found for the segment '%s'.", r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
 		},
 	}
-	for i := range router.Routes {
-		router.Routes[i].Handle = g.recorded(router.Routes[i])
+	for _, row := range g.rows(serve) {
+		owned[row.Name] = row.owned
+		row.Handle = g.recorded(row.Route)
+		router.Routes = append(router.Routes, row.Route)
 	}
 	if err := router.Check(); err != nil {
 		panic(err) // the rows above are wrong
 	}
+	entry = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { router.ServeHTTP(w, plainPath(r)) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if path := alternateKey.ReplaceAllString(r.URL.EscapedPath(), "/$1$2"); path != r.URL.EscapedPath() {
-			plain, err := url.PathUnescape(path)
-			if err == nil { // else no row matches
-				r = r.Clone(r.Context())
-				r.URL.Path, r.URL.RawPath = plain, path
-			}
+		if oldGraph(r) {
+			g.serveOld(w, r, entry)
+			return
 		}
-		router.ServeHTTP(w, r)
+		entry.ServeHTTP(w, r)
 	})
 }
 
 // alternateKey is an object named in parentheses: servicePrincipals(appId='...'), users('...'). It becomes the path
 // segment that names it, with the property's name kept in front: "appId=...".
 var alternateKey = regexp.MustCompile(`\((?:([A-Za-z]+=))?(?:'|%27)([^'()/]*?)(?:'|%27)\)`)
+
+// betaKey says in a request's context that it came under /beta.
+type betaKey struct{}
+
+// plainPath brings the ways in which OData writes a path to the one that rows have. Of an action's full name,
+// microsoft.graph.getByIds, the last part remains.
+func plainPath(r *http.Request) *http.Request {
+	path := alternateKey.ReplaceAllString(r.URL.EscapedPath(), "/$1$2")
+	beta := strings.HasPrefix(path, "/beta/")
+	if beta {
+		path = "/v1.0" + strings.TrimPrefix(path, "/beta")
+	}
+	if r.Method == http.MethodPost {
+		path = strings.Replace(path, "/microsoft.graph.", "/", 1)
+	}
+	plain, err := url.PathUnescape(path)
+	if path == r.URL.EscapedPath() || err != nil { // else no row matches
+		return r
+	}
+	if beta {
+		r = r.WithContext(context.WithValue(r.Context(), betaKey{}, true))
+	}
+	r = r.Clone(r.Context())
+	r.URL.Path, r.URL.RawPath = plain, path
+	return r
+}
+
+// root is the address under which a request came.
+func (g *Graph) root(r *azure.Request) string {
+	if r.Context().Value(betaKey{}) != nil {
+		return g.Hosts.For(r.Request).Graph() + "/beta"
+	}
+	return g.Hosts.For(r.Request).Graph() + "/v1.0"
+}
+
+func (g *Graph) context(r *azure.Request, s string) string { return g.root(r) + "/$metadata#" + s }
 
 func (g *Graph) authenticate(r *azure.Request) error {
 	scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -142,11 +135,15 @@ func (g *Graph) accepts(audience string) bool {
 		strings.ToLower(strings.TrimSuffix(audience, "/")))
 }
 
-// authorize lets every principal read and decides on writing at the root scope.
-func (g *Graph) authorize(r *azure.Request) error {
+// authorize lets every principal read and decides on writing at the root scope. Who owns an object of a row's set may
+// change it without more.
+func (g *Graph) authorize(r *azure.Request, owned *objectSet) error {
 	r.Scope = "/"
-	if r.Route.Action == readDirectory {
+	switch r.Route.Action {
+	case readDirectory:
 		return nil
+	case changeOwn:
+		return g.record(r.Context(), r, "Allowed", 0, "Users may change their own password.")
 	}
 	d, err := g.RBAC.Decide(r.Context(), rbac.Query{Principals: r.Caller.Principals(), Action: r.Route.Action, Scope: r.Scope})
 	if err != nil {
@@ -154,6 +151,22 @@ func (g *Graph) authorize(r *azure.Request) error {
 	}
 	if d.Allowed {
 		return g.record(r.Context(), r, "Allowed", 0, d.Reason())
+	}
+	if owned != nil {
+		mine := false
+		err := g.Directory.DB.View(r.Context(), func(tx *store.Tx) error {
+			o, err := owned.find(r.Context(), tx, r.Vars["id"])
+			if err == nil {
+				mine, err = owns(r.Context(), tx, []string{r.Caller.ObjectID}, o.ID)
+			}
+			return err
+		})
+		if mine {
+			return g.record(r.Context(), r, "Allowed", 0, "The caller owns the object.")
+		}
+		if e, _ := azure.AsError(err); err != nil && e.Status != http.StatusNotFound {
+			return err
+		}
 	}
 	if err := g.record(r.Context(), r, "Denied", http.StatusForbidden, d.Reason()); err != nil {
 		return err
@@ -196,11 +209,15 @@ func (g *Graph) recorded(row azure.Route) func(http.ResponseWriter, *azure.Reque
 // renderGraph writes {"error":{"code","message","innerError"}}, and what Azure AD Graph wrote for its own version.
 func renderGraph(w http.ResponseWriter, r *http.Request, e *azure.Error) {
 	id, now := azure.RequestID(r.Context()), time.Now().UTC().Format("2006-01-02T15:04:05")
-	var body any = map[string]any{"error": map[string]any{
+	told := map[string]any{
 		"code": e.Code, "message": e.Message,
 		"innerError": map[string]any{"date": now, "request-id": id, "client-request-id": azure.EventOf(r.Context()).ClientRequestID},
-	}}
-	if r.URL.Query().Get("api-version") == "1.6" {
+	}
+	if e.Target != "" {
+		told["target"] = e.Target
+	}
+	var body any = map[string]any{"error": told}
+	if r.Context().Value(oldKey{}) != nil {
 		body = map[string]any{"odata.error": map[string]any{
 			"code": e.Code, "message": map[string]any{"lang": "en", "value": e.Message}, "requestId": id, "date": now,
 		}}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyreel/keyreel/internal/azure"
 )
@@ -12,8 +13,8 @@ import (
 // filter is a parsed $filter: it decides on an object as it is shown.
 type filter func(object map[string]any) bool
 
-// graphFilter reads the part of OData's $filter that clients use: eq, ne, in, startswith, endswith,
-// {collection}/any(x:x eq '...'), not, and, or, parentheses. Text is compared without case, as Entra does.
+// graphFilter reads the part of OData's $filter that clients use: eq, ne, in, startswith, endswith, ge, le, gt and lt of
+// times, {collection}/any(x:x eq '...') and any(x:startswith(x,'...')), not, and, or, parentheses. Text is compared without case, as Entra does.
 // https://learn.microsoft.com/graph/filter-query-parameter
 type graphFilter struct {
 	text       string
@@ -25,7 +26,7 @@ type graphFilter struct {
 
 const maxFilter = 4 << 10 // bytes
 
-var filterWord = regexp.MustCompile(`^(?:'(?:[^']|'')*'|[()=,:]|[A-Za-z_@][\w./@-]*|[0-9][\w-]*)`)
+var filterWord = regexp.MustCompile(`^(?:'(?:[^']|'')*'|[()=,:]|[A-Za-z_@][\w./@-]*|[0-9][\w:.-]*)`)
 
 // parseFilter returns what decides, and the properties whose value a match must have.
 func parseFilter(text string, properties []string) (filter, map[string]string, error) {
@@ -55,7 +56,7 @@ func parseFilter(text string, properties []string) (filter, map[string]string, e
 
 func (p *graphFilter) bad(format string, args ...any) error {
 	e := azure.Errorf(http.StatusBadRequest, "Request_UnsupportedQuery", "Unsupported or invalid query filter clause: "+format, args...)
-	e.Message += "; supported are eq, ne, in, startswith, endswith, any(x:x eq ...), not, and, or."
+	e.Message += "; supported are eq, ne, in, startswith, endswith, ge, le, gt and lt of times, any(x:x eq ...), any(x:startswith(x,...)), not, and, or."
 	return e
 }
 
@@ -137,7 +138,7 @@ func (p *graphFilter) term() (filter, error) {
 	if collection, ok := strings.CutSuffix(property, "/any"); ok {
 		return p.any(collection)
 	}
-	operator, err := p.need("eq", "ne", "in")
+	operator, err := p.need("eq", "ne", "in", "ge", "le", "gt", "lt")
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +148,9 @@ func (p *graphFilter) term() (filter, error) {
 	want, err := p.literal()
 	if err != nil {
 		return nil, err
+	}
+	if operator != "eq" && operator != "ne" {
+		return p.time(property, operator, want)
 	}
 	if text, ok := want.(string); ok && operator == "eq" {
 		p.equal[property] = text
@@ -185,23 +189,59 @@ func (p *graphFilter) function(name string) (filter, error) {
 	}, err
 }
 
-// any reads the rest of {collection}/any(x:x eq 'text').
+// time compares points in time, such as createdDateTime ge 2026-01-01T00:00:00Z.
+func (p *graphFilter) time(property, operator string, want any) (filter, error) {
+	at, ok := want.(time.Time)
+	if !ok {
+		return nil, p.bad("%s compares times such as 2026-01-31T12:00:00Z", operator)
+	}
+	return func(o map[string]any) bool {
+		have, ok := o[property].(time.Time)
+		if !ok {
+			return false
+		}
+		order := have.Compare(at)
+		return order == 0 && operator[1] == 'e' || order > 0 && operator[0] == 'g' || order < 0 && operator[0] == 'l'
+	}, nil
+}
+
+// any reads the rest of {collection}/any(x:x eq 'text') and {collection}/any(x:startswith(x,'text')).
 func (p *graphFilter) any(collection string) (filter, error) {
 	if _, err := p.need("("); err != nil {
 		return nil, err
 	}
-	if len(p.words) < 5 || p.words[1] != ":" || p.words[0] != p.words[2] || !strings.EqualFold(p.words[3], "eq") {
-		return nil, p.bad("any() holds something else than x:x eq '...'")
+	begins := false
+	switch {
+	case len(p.words) > 4 && p.words[1] == ":" && p.words[0] == p.words[2] && strings.EqualFold(p.words[3], "eq"):
+		p.words = p.words[4:]
+	case len(p.words) > 7 && p.words[1] == ":" && strings.EqualFold(p.words[2], "startswith") && p.words[3] == "(" && p.words[4] == p.words[0] && p.words[5] == ",":
+		begins, p.words = true, p.words[6:]
+	default:
+		return nil, p.bad("any() holds something else than x:x eq '...' or x:startswith(x,'...')")
 	}
-	p.words = p.words[4:]
 	want, err := p.literal()
 	if err != nil {
 		return nil, err
 	}
+	match := func(v any) bool { return same(v, want) }
+	if begins {
+		text, ok := want.(string)
+		if !ok {
+			return nil, p.bad("startswith compares text")
+		}
+		text = strings.ToLower(text)
+		match = func(v any) bool {
+			have, ok := v.(string)
+			return ok && strings.HasPrefix(strings.ToLower(have), text)
+		}
+		if _, err := p.need(")"); err != nil {
+			return nil, err
+		}
+	}
 	_, err = p.need(")")
 	return func(o map[string]any) bool {
 		list, _ := o[collection].([]any)
-		return slices.ContainsFunc(list, func(v any) bool { return same(v, want) })
+		return slices.ContainsFunc(list, match)
 	}, err
 }
 
@@ -248,7 +288,7 @@ func (p *graphFilter) property() (string, error) {
 	return "", p.bad("there is no property '%s'", word)
 }
 
-// literal takes a text, true, false or null.
+// literal takes a text, a time, true, false or null.
 func (p *graphFilter) literal() (any, error) {
 	if len(p.words) == 0 {
 		return nil, p.bad("it ends too early")
@@ -263,7 +303,10 @@ func (p *graphFilter) literal() (any, error) {
 	case strings.EqualFold(word, "null"):
 		return nil, nil
 	}
-	return nil, p.bad("'%s' is no text in quotes, true, false or null", word)
+	if at, err := time.Parse(time.RFC3339, strings.ToUpper(word)); err == nil {
+		return at, nil
+	}
+	return nil, p.bad("'%s' is no text in quotes, time, true, false or null", word)
 }
 
 func same(have, want any) bool {
@@ -274,6 +317,10 @@ func same(have, want any) bool {
 	if h, ok := have.(bool); ok {
 		w, ok := want.(bool)
 		return ok && h == w
+	}
+	if h, ok := have.(time.Time); ok {
+		w, ok := want.(time.Time)
+		return ok && h.Equal(w)
 	}
 	return have == nil && want == nil
 }

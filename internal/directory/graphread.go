@@ -2,257 +2,347 @@ package directory
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/store"
 )
 
-const (
-	defaultTop = 100
-	maxTop     = 999
-	scanBatch  = 500 // rows that are read at a time
-)
+const scanBatch = 500 // rows that are read at a time
 
-// query is what a read may ask for.
-type query struct {
-	filter filter
-	equal  map[string]string
-	fields []string // nil: all
-	top    int
-	after  string // id
-	count  bool
-}
+// source reads objects in order of their ids, from after one on: up to scanBatch, and fewer at the end only.
+type source func(ctx context.Context, tx *store.Tx, after string) ([]*object, error)
 
-func parseQuery(r *azure.Request, s *objectSet) (query, error) {
-	q := query{top: defaultTop, filter: func(map[string]any) bool { return true }}
-	properties := s.properties()
-	var err error
-	for name, values := range r.URL.Query() {
-		value := values[0]
-		switch strings.ToLower(name) {
-		case "$filter":
-			q.filter, q.equal, err = parseFilter(value, properties)
-		case "$select":
-			for _, field := range strings.Split(value, ",") {
-				q.fields = append(q.fields, strings.TrimSpace(field))
-			}
-		case "$top":
-			if q.top, err = strconv.Atoi(value); err != nil || q.top < 1 || q.top > maxTop {
-				return q, azure.Errorf(http.StatusBadRequest, "Request_UnsupportedQuery", "Invalid page size '%s'. Must be between 1 and %d inclusive.", value, maxTop)
-			}
-		case "$skiptoken":
-			if q.after = key(value); q.after == "" {
-				return q, azure.Errorf(http.StatusBadRequest, "Directory_ExpiredPageToken", "The skiptoken is not one of this server's.")
-			}
-		case "$count":
-			q.count = strings.EqualFold(value, "true")
-		case "api-version":
-		default:
-			if strings.HasPrefix(name, "$") {
-				return q, azure.Errorf(http.StatusBadRequest, "Request_UnsupportedQuery", "The query option '%s' is not supported.", name)
-			}
-		}
-		if err != nil {
-			return q, err
-		}
-	}
-	for _, field := range q.fields {
-		if !slices.ContainsFunc(properties, func(p string) bool { return strings.EqualFold(p, field) }) && !slices.Contains(s.kept, field) {
-			return q, azure.Errorf(http.StatusBadRequest, "Request_UnsupportedQuery", "Could not find a property named '%s' on type '%s'.", field, s.odata[1:])
-		}
-	}
-	return q, nil
-}
-
-// pick leaves the selected properties.
-func (q *query) pick(shown map[string]any) map[string]any {
-	if q.fields != nil {
-		maps.DeleteFunc(shown, func(name string, _ any) bool {
-			return !slices.ContainsFunc(q.fields, func(f string) bool { return strings.EqualFold(f, name) })
-		})
-	}
-	return shown
-}
-
-// page reads objects in order of their ids, from after q.after on, until q.top of them match; more says that there may
-// be others, after the last id.
-func (g *Graph) page(ctx context.Context, tx *store.Tx, s *objectSet, q *query) (shown []map[string]any, last string, more bool, err error) {
-	shown = []map[string]any{}
+// all reads the objects of a set that can match.
+func (s *objectSet) all(q *query) source {
 	where, args := ``, []any{}
-	for property, column := range map[string]string{"id": s.id, "appId": `p.app_id`} {
-		if value, ok := q.equal[property]; ok {
+	for property, column := range map[string]string{"id": `o.id`, "appId": `o.app_id`} {
+		if value, ok := q.equal[property]; ok && (property == "id" || s == applicationSet || s == servicePrincipalSet) {
 			args = append(args, key(value))
 			where += fmt.Sprintf(` AND %s = $%d`, column, len(args))
 		}
 	}
-	args = append(args, q.after)
-	where += fmt.Sprintf(` AND %s > $%d ORDER BY %s LIMIT %d`, s.id, len(args), s.id, scanBatch)
-	for {
-		batch, err := s.objects(ctx, tx, where, args...)
-		if err != nil {
-			return nil, "", false, err
-		}
-		for i, o := range batch {
-			last = o.ID
-			if s == applicationSet {
-				last = o.registration
-			}
-			if !q.filter(s.show(g, o)) {
-				continue
-			}
-			v, err := g.present(ctx, tx, s, o)
-			if err != nil {
-				return nil, "", false, err
-			}
-			if shown = append(shown, q.pick(v)); len(shown) == q.top {
-				return shown, last, i+1 < len(batch) || len(batch) == scanBatch, nil
-			}
-		}
-		if len(batch) < scanBatch {
-			return shown, last, false, nil
-		}
-		args[len(args)-1] = last
+	where += fmt.Sprintf(` AND o.id > $%d ORDER BY o.id LIMIT %d`, len(args)+1, scanBatch)
+	return func(ctx context.Context, tx *store.Tx, after string) ([]*object, error) {
+		return s.objects(ctx, tx, where, append(slices.Clone(args), after)...)
 	}
 }
 
+// these reads the objects with these ids; what is not there, or is of none of the types, is left out.
+func these(list []string, types ...string) source {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	list = slices.Compact(list)
+	return func(ctx context.Context, tx *store.Tx, after string) ([]*object, error) {
+		var found []*object
+		at, there := slices.BinarySearch(list, after)
+		if there {
+			at++
+		}
+		for at < len(list) && len(found) < scanBatch {
+			chunk := list[at:min(at+scanBatch-len(found), len(list))]
+			at += len(chunk)
+			some, err := named(ctx, tx, chunk, types)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, some...)
+		}
+		return found, nil
+	}
+}
+
+// named reads the objects with these ids, in order of their ids.
+func named(ctx context.Context, tx *store.Tx, list, types []string) ([]*object, error) {
+	var in []string
+	var args []any
+	for i, id := range list {
+		in, args = append(in, fmt.Sprintf("$%d", i+1)), append(args, id)
+	}
+	var found []*object
+	for _, s := range sets() {
+		if !wanted(s, types) {
+			continue
+		}
+		some, err := s.objects(ctx, tx, ` AND o.id IN (`+strings.Join(in, ", ")+`)`, args...)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, some...)
+	}
+	slices.SortFunc(found, func(a, b *object) int { return strings.Compare(a.ID, b.ID) })
+	return found, nil
+}
+
+func wanted(s *objectSet, types []string) bool {
+	return len(types) == 0 || slices.ContainsFunc(types, func(t string) bool {
+		t = strings.TrimPrefix(t, "microsoft.graph.")
+		return strings.EqualFold(t, s.short()) || strings.EqualFold(t, "directoryObject")
+	})
+}
+
+// collection is a list to be answered.
+type collection struct {
+	kind       string // for errors
+	properties []string
+	from       func(q *query) source
+	mixed      bool // objects say of what type they are
+}
+
+func (s *objectSet) collection() collection {
+	return collection{kind: s.odata[1:], properties: s.properties(), from: s.all}
+}
+
+func mixed(from source) collection {
+	c := collection{kind: "microsoft.graph.directoryObject", from: func(*query) source { return from }, mixed: true}
+	for _, s := range sets() {
+		c.properties = append(c.properties, s.properties()...)
+	}
+	slices.Sort(c.properties)
+	c.properties = slices.Compact(c.properties)
+	return c
+}
+
+// page is one answer's worth of a collection.
+type page struct {
+	shown []map[string]any
+	next  string // token; empty at the end
+	total int    // when it was asked for
+}
+
+// page reads from where the query stands on, until q.top match.
+func (g *Graph) page(ctx context.Context, tx *store.Tx, c *collection, q *query) (page, error) {
+	var matches []match
+	from, after := c.from(q), q.after
+	if q.count || q.orderBy != "" {
+		after = "" // all of them
+	}
+	enough := q.top + 1
+	for more := true; more; {
+		batch, err := from(ctx, tx, after)
+		if err != nil {
+			return page{}, err
+		}
+		more = len(batch) == scanBatch
+		for _, o := range batch {
+			after = o.ID
+			shown := o.set.show(g, o)
+			if !q.filter(shown) {
+				continue
+			}
+			m := match{object: o, place: o.ID}
+			if q.orderBy != "" {
+				m.place = q.sortKey(shown)
+			}
+			matches = append(matches, m)
+			if !q.count && q.orderBy == "" && len(matches) == enough {
+				more = false
+				break
+			}
+		}
+	}
+	p := page{shown: []map[string]any{}, total: len(matches)}
+	matches = q.rest(matches)
+	if len(matches) > q.top {
+		matches = matches[:q.top]
+		p.next = q.token(matches[q.top-1].place)
+	}
+	for _, m := range matches {
+		v, err := g.answer(ctx, tx, m.object, q)
+		if err != nil {
+			return page{}, err
+		}
+		if c.mixed {
+			v = typed(m.object.set, v)
+		}
+		p.shown = append(p.shown, v)
+	}
+	return p, nil
+}
+
+// match is an object that is asked for, and its place in the order.
+type match struct {
+	object *object
+	place  string
+}
+
+// rest sorts, and leaves what comes after the last page.
+func (q *query) rest(matches []match) []match {
+	slices.SortFunc(matches, func(a, b match) int {
+		if q.down {
+			a, b = b, a
+		}
+		return strings.Compare(a.place, b.place)
+	})
+	if q.after == "" {
+		return matches
+	}
+	return slices.DeleteFunc(matches, func(m match) bool {
+		if q.down {
+			return m.place >= q.after
+		}
+		return m.place <= q.after
+	})
+}
+
+// answer shapes an object as the query wants it.
+func (g *Graph) answer(ctx context.Context, tx *store.Tx, o *object, q *query) (map[string]any, error) {
+	v, err := g.present(ctx, tx, o)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(q.fields, "keyCredentials") && len(o.keys) > 0 {
+		showKeys(v, o.keys)
+	}
+	for _, relation := range q.expand {
+		if v[relation], err = g.relation(ctx, tx, o, relation); err != nil {
+			return nil, err
+		}
+	}
+	return q.pick(v), nil
+}
+
+// relation returns what an object expands to.
+func (g *Graph) relation(ctx context.Context, tx *store.Tx, o *object, name string) (any, error) {
+	var list []string
+	var err error
+	switch name {
+	case "owners":
+		list, err = ids(ctx, tx, `SELECT owner_id FROM directory_owners WHERE object_id = $1`, o.ID)
+	case "members":
+		list, err = ids(ctx, tx, `SELECT member_id FROM directory_members WHERE group_id = $1`, o.ID)
+	case "memberOf":
+		list, err = ids(ctx, tx, `SELECT group_id FROM directory_members WHERE member_id = $1`, o.ID)
+	case "appRoleAssignments":
+		return g.assignments(ctx, tx, `r.principal_id = $1`, o.ID)
+	case "appRoleAssignedTo":
+		return g.assignments(ctx, tx, `r.resource_id = $1`, o.ID)
+	case "federatedIdentityCredentials":
+		credentials, err := federatedOf(ctx, tx, o.AppID)
+		shown := []map[string]any{}
+		for _, c := range credentials {
+			shown = append(shown, showFederated(c))
+		}
+		return shown, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s of %s: %w", name, o.ID, err)
+	}
+	c := mixed(these(list))
+	p, err := g.page(ctx, tx, &c, &query{top: defaultTop, filter: func(map[string]any) bool { return true }})
+	return p.shown, err
+}
+
+// answerPage answers a collection.
+func (g *Graph) answerPage(w http.ResponseWriter, r *azure.Request, context string, c collection) error {
+	q, err := parseQuery(r, c.kind, c.properties)
+	if err != nil {
+		return err
+	}
+	var p page
+	err = g.Directory.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		p, err = g.page(r.Context(), tx, &c, &q)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	answer := map[string]any{"@odata.context": g.context(r, context), "value": p.shown}
+	if p.next != "" {
+		answer["@odata.nextLink"] = g.next(r, p.next)
+	}
+	if q.count {
+		answer["@odata.count"] = p.total
+	}
+	return azure.WriteJSON(w, http.StatusOK, answer)
+}
+
+// next is where the next page of a request is.
+func (g *Graph) next(r *azure.Request, token string) string {
+	options := r.URL.Query()
+	options.Set("$skiptoken", token)
+	_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+	// Spaces as %20: not every client takes a + for one in a link that it follows.
+	return g.root(r) + "/" + path + "?" + strings.ReplaceAll(options.Encode(), "+", "%20")
+}
+
 func (g *Graph) list(s *objectSet) func(http.ResponseWriter, *azure.Request) error {
+	return func(w http.ResponseWriter, r *azure.Request) error { return g.answerPage(w, r, s.name, s.collection()) }
+}
+
+// number answers how many objects of a set there are, as plain text.
+func (g *Graph) number(s *objectSet) func(http.ResponseWriter, *azure.Request) error {
 	return func(w http.ResponseWriter, r *azure.Request) error {
-		q, err := parseQuery(r, s)
+		if !strings.EqualFold(r.Header.Get("ConsistencyLevel"), "eventual") {
+			return errQuery("$count is not currently supported without the request header 'ConsistencyLevel: eventual'.")
+		}
+		c := s.collection()
+		q, err := parseQuery(r, c.kind, c.properties)
 		if err != nil {
 			return err
 		}
-		var shown []map[string]any
-		var last string
-		var more bool
-		total := 0
+		q.count = true
+		var p page
 		err = g.Directory.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-			if shown, last, more, err = g.page(r.Context(), tx, s, &q); err != nil || !q.count {
-				return err
-			}
-			all := q
-			all.after, all.top = "", int(^uint(0)>>1)
-			every, _, _, err := g.page(r.Context(), tx, s, &all)
-			total = len(every)
+			p, err = g.page(r.Context(), tx, &c, &q)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		urls := g.Hosts.For(r.Request)
-		answer := map[string]any{"@odata.context": g.context(urls, s.name), "value": shown}
-		if more {
-			next := r.URL.Query()
-			next.Set("$skiptoken", last)
-			// Spaces as %20: not every client takes a + for one in a link that it follows.
-			answer["@odata.nextLink"] = urls.Graph() + "/v1.0/" + s.name + "?" + strings.ReplaceAll(next.Encode(), "+", "%20")
-		}
-		if q.count {
-			answer["@odata.count"] = total
-		}
-		return azure.WriteJSON(w, http.StatusOK, answer)
+		w.Header().Set("Content-Type", "text/plain")
+		_, err = fmt.Fprint(w, p.total)
+		return err
 	}
 }
 
 func (g *Graph) get(s *objectSet) func(http.ResponseWriter, *azure.Request) error {
-	return func(w http.ResponseWriter, r *azure.Request) error { return g.answerObject(w, r, s, r.Vars["id"]) }
-}
-
-func (g *Graph) answerObject(w http.ResponseWriter, r *azure.Request, s *objectSet, id string) error {
-	q, err := parseQuery(r, s)
-	if err != nil {
-		return err
-	}
-	var shown map[string]any
-	err = g.Directory.DB.View(r.Context(), func(tx *store.Tx) error {
-		o, err := s.find(r.Context(), tx, id)
-		if err == nil {
-			shown, err = g.present(r.Context(), tx, s, o)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	shown = q.pick(shown)
-	shown["@odata.context"] = g.context(g.Hosts.For(r.Request), s.name+"/$entity")
-	return azure.WriteJSON(w, http.StatusOK, shown)
-}
-
-func (g *Graph) me(w http.ResponseWriter, r *azure.Request) error {
-	if r.Caller.Type != azure.TypeUser {
-		return azure.Errorf(http.StatusBadRequest, "BadRequest", "/me request is only valid with delegated authentication flow.")
-	}
-	return g.answerObject(w, r, userSet, r.Caller.ObjectID)
-}
-
-// none answers a collection of an object that is always empty.
-func (g *Graph) none(s *objectSet) func(http.ResponseWriter, *azure.Request) error {
 	return func(w http.ResponseWriter, r *azure.Request) error {
-		err := g.Directory.DB.View(r.Context(), func(tx *store.Tx) error {
-			_, err := s.find(r.Context(), tx, r.Vars["id"])
+		q, err := parseQuery(r, s.odata[1:], s.properties())
+		if err != nil {
+			return err
+		}
+		var shown map[string]any
+		err = g.Directory.DB.View(r.Context(), func(tx *store.Tx) error {
+			o, err := s.find(r.Context(), tx, r.Vars["id"])
+			if err == nil {
+				shown, err = g.answer(r.Context(), tx, o, &q)
+			}
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		return g.answerList(w, r, []map[string]any{})
+		shown["@odata.context"] = g.context(r, s.name+"/$entity")
+		return azure.WriteJSON(w, http.StatusOK, shown)
 	}
-}
-
-func (g *Graph) answerList(w http.ResponseWriter, r *azure.Request, shown any) error {
-	return azure.WriteJSON(w, http.StatusOK, map[string]any{"@odata.context": g.context(g.Hosts.For(r.Request), "directoryObjects"), "value": shown})
 }
 
 func (g *Graph) getObject(w http.ResponseWriter, r *azure.Request) error {
-	shown, err := g.byIDs(r.Context(), []string{r.Vars["id"]}, nil)
+	c := mixed(these([]string{key(r.Vars["id"])}))
+	q, err := parseQuery(r, c.kind, c.properties)
 	if err != nil {
 		return err
 	}
-	if len(shown) == 0 {
+	var p page
+	err = g.Directory.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		p, err = g.page(r.Context(), tx, &c, &q)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(p.shown) == 0 {
 		return errNoObject(r.Vars["id"])
 	}
-	return azure.WriteJSON(w, http.StatusOK, shown[0])
+	p.shown[0]["@odata.context"] = g.context(r, "directoryObjects/$entity")
+	return azure.WriteJSON(w, http.StatusOK, p.shown[0])
 }
 
-// byIDs shows principals and applications in the order of their ids; those that do not exist, or are of none of the
-// types that were asked for, are left out.
-func (g *Graph) byIDs(ctx context.Context, ids, types []string) ([]map[string]any, error) {
-	shown := []map[string]any{}
-	err := g.Directory.DB.View(ctx, func(tx *store.Tx) error {
-		shown = shown[:0]
-		for _, id := range ids {
-			for _, s := range []*objectSet{servicePrincipalSet, userSet, groupSet, applicationSet} {
-				short := strings.TrimPrefix(s.odata, "#microsoft.graph.")
-				if len(types) > 0 && !slices.ContainsFunc(types, func(t string) bool { return strings.EqualFold(t, short) || strings.EqualFold(t, "directoryObject") }) {
-					continue
-				}
-				o, err := s.find(ctx, tx, id)
-				if errors.Is(err, errNoObject(id)) {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				v, err := g.present(ctx, tx, s, o)
-				if err != nil {
-					return err
-				}
-				shown = append(shown, typed(s, v))
-				break
-			}
-		}
-		return nil
-	})
-	return shown, err
-}
+const maxIDs = 1000 // of one request
 
 func (g *Graph) getByIDs(w http.ResponseWriter, r *azure.Request) error {
 	var req struct {
@@ -262,44 +352,20 @@ func (g *Graph) getByIDs(w http.ResponseWriter, r *azure.Request) error {
 	if err := r.DecodeJSON("Request_BadRequest", &req); err != nil {
 		return err
 	}
-	if len(req.IDs) == 0 || len(req.IDs) > 1000 {
-		return errGraph("'ids' names %d objects; it takes 1 to 1000.", len(req.IDs))
+	if len(req.IDs) == 0 || len(req.IDs) > maxIDs {
+		return errProperty("ids", "it names %d objects; it takes 1 to %d", len(req.IDs), maxIDs)
 	}
-	shown, err := g.byIDs(r.Context(), req.IDs, req.Types)
-	if err != nil {
-		return err
+	for i := range req.IDs {
+		req.IDs[i] = key(req.IDs[i])
 	}
-	return g.answerList(w, r, shown)
-}
-
-// listOld answers as Azure AD Graph 1.6 did, whose ids are called objectId.
-func (g *Graph) listOld(w http.ResponseWriter, r *azure.Request) error {
-	if t := r.Vars["tenant"]; !strings.EqualFold(t, g.Directory.TenantID) && !strings.EqualFold(t, "myorganization") {
-		return azure.Errorf(http.StatusBadRequest, "Request_BadRequest", "The tenant '%s' is not this directory's, '%s'.", t, g.Directory.TenantID)
-	}
-	q, err := parseQuery(r, servicePrincipalSet)
-	if err != nil {
-		return err
-	}
-	var shown []map[string]any
-	var last string
-	var more bool
-	err = g.Directory.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		shown, last, more, err = g.page(r.Context(), tx, servicePrincipalSet, &q)
+	c := mixed(these(req.IDs, req.Types...))
+	var p page
+	err := g.Directory.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		p, err = g.page(r.Context(), tx, &c, &query{top: maxIDs, filter: func(map[string]any) bool { return true }})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for _, v := range shown {
-		if id, ok := v["id"]; ok {
-			v["objectId"], v["objectType"], v["odata.type"] = id, "ServicePrincipal", "Microsoft.DirectoryServices.ServicePrincipal"
-			delete(v, "id")
-		}
-	}
-	answer := map[string]any{"odata.metadata": g.Hosts.For(r.Request).Graph() + "/" + g.Directory.TenantID + "/$metadata#directoryObjects", "value": shown}
-	if more {
-		answer["odata.nextLink"] = "servicePrincipals?$skiptoken=" + url.QueryEscape(last)
-	}
-	return azure.WriteJSON(w, http.StatusOK, answer)
+	return azure.WriteJSON(w, http.StatusOK, map[string]any{"@odata.context": g.context(r, "directoryObjects"), "value": p.shown})
 }

@@ -6,47 +6,33 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyreel/keyreel/internal/azure"
-	"github.com/keyreel/keyreel/internal/seal"
 	"github.com/keyreel/keyreel/internal/store"
 )
 
-// secretLife is how long a client secret lives whose end nobody named, as in Entra.
-const secretLife = 2 * 365 * 24 * time.Hour
-
-// startSkew is how far a client's clock may be ahead when it says that a secret begins now.
-const startSkew = 5 * time.Minute
-
 // change is the body of a create or update. What is kept as it was sent stands in kept, the rest in the fields.
 type change struct {
-	DisplayName       *string          `json:"displayName"`
-	AccountEnabled    *bool            `json:"accountEnabled"`
-	AppID             string           `json:"appId"`
-	UserPrincipalName *string          `json:"userPrincipalName"`
-	PasswordProfile   *passwordProfile `json:"passwordProfile"`
-	KeyCredentials    *[]keyCredential `json:"keyCredentials"`
-	Members           []string         `json:"members@odata.bind"`
+	ID                  string                `json:"id"`
+	DisplayName         *string               `json:"displayName"`
+	AccountEnabled      *bool                 `json:"accountEnabled"`
+	AppID               string                `json:"appId"`
+	UserPrincipalName   *string               `json:"userPrincipalName"`
+	PasswordProfile     *passwordProfile      `json:"passwordProfile"`
+	KeyCredentials      *[]keyCredential      `json:"keyCredentials"`
+	PasswordCredentials *[]passwordCredential `json:"passwordCredentials"`
+	Members             []string              `json:"members@odata.bind"`
+	Owners              []string              `json:"owners@odata.bind"`
 
 	kept map[string]any
 }
 
-type passwordProfile struct {
-	Password    seal.Secret `json:"password"`
-	ForceChange bool        `json:"forceChangePasswordNextSignIn"`
-}
-
-// keyCredential is a certificate to be added (Key in base64 DER), or one to stay (KeyID).
-type keyCredential struct {
-	KeyID string `json:"keyId"`
-	Type  string `json:"type"`
-	Usage string `json:"usage"`
-	Key   []byte `json:"key"`
-}
+const maxDisplayName = 256
 
 // readChange reads a body. A property that would not be kept is refused by name, so that nobody relies on it.
-func readChange(r *azure.Request, s *objectSet, takes ...string) (*change, error) {
+func readChange(r *azure.Request, s *objectSet, takes []string) (*change, error) {
 	var sent map[string]any
 	var raw json.RawMessage
 	if err := r.DecodeJSON("Request_BadRequest", &raw); err != nil {
@@ -58,208 +44,240 @@ func readChange(r *azure.Request, s *objectSet, takes ...string) (*change, error
 			return nil, errGraph("Unable to read JSON request payload: %v.", err)
 		}
 	}
+	if sent == nil {
+		return nil, errGraph("Unable to read JSON request payload: it is no object.")
+	}
 	for name, value := range sent {
+		form, kept := s.kept[name]
 		switch {
-		case slices.Contains(s.kept, name):
+		case kept && !form.takes(value):
+			return nil, errProperty(name, "it is %s", form)
+		case kept:
 			c.kept[name] = value
-		case slices.Contains(takes, name), name == "@odata.type":
+		case slices.Contains(takes, name), slices.Contains(s.fixed, name), strings.HasPrefix(name, "@odata."), unset(value):
 		default:
-			return nil, errGraph("The property '%s' of type '%s' cannot be set here.", name, s.odata[1:])
+			e := errGraph("The property '%s' of type '%s' cannot be set here.", name, s.odata[1:])
+			e.Target = name
+			return nil, e
 		}
 	}
-	if c.DisplayName != nil && key(*c.DisplayName) == "" {
-		return nil, errGraph("Invalid value specified for property 'displayName'.")
+	if c.DisplayName == nil && s != userSet && slices.Contains(takes, "displayName") {
+		if _, ok := sent["displayName"]; ok {
+			return nil, errProperty("displayName", "it cannot be removed")
+		}
 	}
-	if name, ok := c.kept["displayName"]; ok && name == nil {
-		return nil, errGraph("Invalid value specified for property 'displayName'.")
+	if c.DisplayName != nil && (key(*c.DisplayName) == "" || len([]rune(*c.DisplayName)) > maxDisplayName) {
+		return nil, errProperty("displayName", "it has 1 to %d characters", maxDisplayName)
 	}
 	return c, nil
 }
 
-// apply puts what is kept into attributes; null removes.
-func (c *change) apply(attributes map[string]any) {
-	for name, value := range c.kept {
-		if value == nil {
-			delete(attributes, name)
-		} else {
-			attributes[name] = value
+// unset reports whether a property's value says that there is none, as some clients write of all that they know.
+func unset(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		for _, inner := range v {
+			if !unset(inner) {
+				return false
+			}
 		}
+		return true
 	}
+	return false
 }
 
 // answerCreated shows what a transaction has made.
-func (g *Graph) answerCreated(w http.ResponseWriter, r *azure.Request, s *objectSet, make func(tx *store.Tx) (id string, err error)) error {
+func (g *Graph) answerCreated(w http.ResponseWriter, r *azure.Request, s *objectSet, make func(tx *store.Tx) (*object, error)) error {
 	var shown map[string]any
 	err := g.Directory.DB.Update(r.Context(), func(tx *store.Tx) error {
-		id, err := make(tx)
+		made, err := make(tx)
 		if err != nil {
 			return err
 		}
-		o, err := s.find(r.Context(), tx, id)
+		o, err := s.find(r.Context(), tx, made.ID)
 		if err == nil {
-			shown, err = g.present(r.Context(), tx, s, o)
+			shown, err = g.present(r.Context(), tx, o)
+		}
+		if len(made.passwords) > 0 { // made just now: the only time that they tell their text
+			shown["passwordCredentials"] = showSecrets(made.passwords)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	urls := g.Hosts.For(r.Request)
 	id, _ := shown["id"].(string)
-	shown["@odata.context"] = g.context(urls, s.name+"/$entity")
-	w.Header().Set("Location", urls.Graph()+"/v1.0/"+s.name+"/"+id)
+	shown["@odata.context"] = g.context(r, s.name+"/$entity")
+	w.Header().Set("Location", g.root(r)+"/"+s.name+"/"+id)
+	w.Header().Set("Cache-Control", "no-store")
 	return azure.WriteJSON(w, http.StatusCreated, shown)
+}
+
+// insertObject stores a new service principal or group with what came along with it.
+func (g *Graph) insertObject(ctx context.Context, tx *store.Tx, r *azure.Request, o *object, c *change) error {
+	if _, err := insert(ctx, tx, o.Principal); err != nil {
+		return err
+	}
+	o.attributes = merge(nil, c.kept)
+	if o.set.check != nil {
+		if err := o.set.check(o.attributes); err != nil {
+			return err
+		}
+	}
+	if err := o.save(ctx, tx); err != nil {
+		return err
+	}
+	return g.firstOwners(ctx, tx, r, o.ID, c.Owners)
 }
 
 // createApplication registers an application. Until it has a service principal it cannot sign in.
 func (g *Graph) createApplication(w http.ResponseWriter, r *azure.Request) error {
-	c, err := readChange(r, applicationSet, "displayName", "keyCredentials")
+	c, err := readChange(r, applicationSet, applicationSet.creates)
 	if err != nil {
 		return err
 	}
 	if c.DisplayName == nil {
 		return errGraph("A value must be specified for property 'displayName'.")
 	}
-	return g.answerCreated(w, r, applicationSet, func(tx *store.Tx) (string, error) {
-		p := Principal{ID: azure.NewGUID(), AppID: azure.NewGUID(), Kind: Application, Name: *c.DisplayName}
-		objectID := azure.NewGUID()
-		if err := insertApplication(r.Context(), tx, p, objectID); err != nil {
-			return "", err
+	ctx := r.Context()
+	return g.answerCreated(w, r, applicationSet, func(tx *store.Tx) (*object, error) {
+		o := &object{Principal: Principal{AppID: azure.NewGUID(), Name: *c.DisplayName}, set: applicationSet}
+		var err error
+		if o.ID, err = insertApplication(ctx, tx, o.AppID, o.Name); err != nil {
+			return nil, err
 		}
-		o, err := applicationSet.find(r.Context(), tx, objectID)
-		if err != nil {
-			return "", err
+		if err := g.apply(ctx, tx, o, c, ""); err != nil {
+			return nil, err
 		}
-		c.apply(o.registered)
-		if err := applicationSet.save(r.Context(), tx, o); err != nil {
-			return "", err
-		}
-		return objectID, g.replaceKeys(r.Context(), tx, o, c)
-	})
-}
-
-func (g *Graph) createServicePrincipal(w http.ResponseWriter, r *azure.Request) error {
-	c, err := readChange(r, servicePrincipalSet, "appId", "accountEnabled", "displayName", "servicePrincipalType")
-	if err != nil {
-		return err
-	}
-	return g.answerCreated(w, r, servicePrincipalSet, func(tx *store.Tx) (string, error) {
-		o, err := applicationSet.find(r.Context(), tx, "appId="+c.AppID)
-		if err != nil {
-			return "", errGraph("The appId '%s' of the service principal does not reference a valid application object.", c.AppID)
-		}
-		n, err := tx.Exec(r.Context(), `UPDATE directory_applications SET service_principal = 1 WHERE app_id = $1 AND service_principal = 0`, o.AppID)
-		if err != nil {
-			return "", fmt.Errorf("making the service principal of %s: %w", o.AppID, err)
-		}
-		if n == 0 {
-			return "", azure.Errorf(http.StatusConflict, "Request_MultipleObjectsWithSameKeyValue",
-				"The service principal cannot be created, updated, or restored because the service principal name %s is already in use.", o.AppID)
-		}
-		c.apply(o.attributes)
-		if err := servicePrincipalSet.save(r.Context(), tx, o); err != nil {
-			return "", err
-		}
-		return o.ID, g.Directory.SetEnabled(r.Context(), tx, o.ID, c.AccountEnabled == nil || *c.AccountEnabled)
-	})
-}
-
-func (g *Graph) createUser(w http.ResponseWriter, r *azure.Request) error {
-	c, err := readChange(r, userSet, "accountEnabled", "userPrincipalName", "passwordProfile")
-	if err != nil {
-		return err
-	}
-	switch {
-	case c.UserPrincipalName == nil || key(*c.UserPrincipalName) == "":
-		return errGraph("A value is required for property 'userPrincipalName' of resource 'User'.")
-	case c.PasswordProfile == nil || c.PasswordProfile.Password == "":
-		return errGraph("A password must be specified to create a new user.")
-	case c.PasswordProfile.ForceChange:
-		return errGraph("'forceChangePasswordNextSignIn' is not supported: it must be false.")
-	}
-	if _, ok := c.kept["displayName"]; !ok {
-		return errGraph("A value is required for property 'displayName' of resource 'User'.")
-	}
-	hash := newPasswordHash(c.PasswordProfile.Password) // outside the transaction: it is slow on purpose
-	return g.answerCreated(w, r, userSet, func(tx *store.Tx) (string, error) {
-		p, err := insertUser(r.Context(), tx, *c.UserPrincipalName, hash)
-		if err != nil {
-			return "", err
-		}
-		if err := userSet.save(r.Context(), tx, &object{Principal: p, attributes: c.kept}); err != nil {
-			return "", err
-		}
-		return p.ID, g.Directory.SetEnabled(r.Context(), tx, p.ID, c.AccountEnabled == nil || *c.AccountEnabled)
+		return o, g.firstOwners(ctx, tx, r, o.ID, c.Owners)
 	})
 }
 
 func (g *Graph) createGroup(w http.ResponseWriter, r *azure.Request) error {
-	c, err := readChange(r, groupSet, "displayName", "members@odata.bind")
+	c, err := readChange(r, groupSet, groupSet.creates)
 	if err != nil {
 		return err
 	}
 	if c.DisplayName == nil {
 		return errGraph("A value must be specified for property 'displayName'.")
 	}
-	return g.answerCreated(w, r, groupSet, func(tx *store.Tx) (string, error) {
-		p, err := g.Directory.CreateGroup(r.Context(), tx, *c.DisplayName)
-		if err != nil {
-			return "", err
+	ctx := r.Context()
+	return g.answerCreated(w, r, groupSet, func(tx *store.Tx) (*object, error) {
+		o := &object{Principal: Principal{ID: azure.NewGUID(), Kind: Group, Name: *c.DisplayName, Enabled: true}, set: groupSet}
+		if err := g.insertObject(ctx, tx, r, o, c); err != nil {
+			return nil, err
 		}
-		for _, member := range c.Members {
-			if _, err := g.Directory.AddMember(r.Context(), tx, p.ID, objectOf(member)); err != nil {
-				return "", err
-			}
-		}
-		return p.ID, groupSet.save(r.Context(), tx, &object{Principal: p, attributes: c.kept})
+		return o, g.addMembers(ctx, tx, o.ID, c.Members)
 	})
 }
 
+// apply makes the changes of a body to an object. The hash is that of a user's new password, or empty.
+func (g *Graph) apply(ctx context.Context, tx *store.Tx, o *object, c *change, hash string) error {
+	before := o.attributes
+	o.attributes = merge(before, c.kept)
+	if o.set.check != nil {
+		if err := o.set.check(o.attributes); err != nil {
+			return err
+		}
+	}
+	if c.DisplayName != nil && (o.set == applicationSet || o.set == groupSet) {
+		o.Name = *c.DisplayName
+	}
+	switch o.set {
+	case applicationSet:
+		if err := g.applyApplication(ctx, tx, o, before); err != nil {
+			return err
+		}
+	case userSet:
+		if err := g.changeUser(ctx, tx, o, c, hash); err != nil {
+			return err
+		}
+	case groupSet:
+		if err := g.addMembers(ctx, tx, o.ID, c.Members); err != nil {
+			return err
+		}
+	}
+	if err := o.save(ctx, tx); err != nil {
+		return err
+	}
+	if err := g.replaceKeys(ctx, tx, o, c); err != nil {
+		return err
+	}
+	if err := replacePasswords(ctx, tx, o, c); err != nil {
+		return err
+	}
+	if c.AccountEnabled != nil {
+		return g.Directory.SetEnabled(ctx, tx, o.ID, *c.AccountEnabled)
+	}
+	return nil
+}
+
+// applyApplication does what a change of an application means for others: its names are its own, and its service
+// principal is called as it is.
+func (g *Graph) applyApplication(ctx context.Context, tx *store.Tx, o *object, before map[string]any) error {
+	if err := checkPermissionsGone(before, o.attributes); err != nil {
+		return err
+	}
+	p, err := applicationOf(o.attributes)
+	if err != nil {
+		return err
+	}
+	if err := setIdentifierURIs(ctx, tx, o.AppID, p.IdentifierURIs); err != nil {
+		return err
+	}
+	sp, err := ids(ctx, tx, `SELECT id FROM directory_principals WHERE app_id = $1`, o.AppID)
+	if err != nil || len(sp) == 0 {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE directory_principals SET name = $1 WHERE id = $2`, o.Name, sp[0]); err != nil {
+		return fmt.Errorf("renaming the service principal of %s: %w", o.AppID, err)
+	}
+	return g.Directory.principals.Changed(ctx, tx, generation, sp[0])
+}
+
 func (g *Graph) update(s *objectSet) func(http.ResponseWriter, *azure.Request) error {
-	takes := map[*objectSet][]string{
-		applicationSet: {"displayName", "keyCredentials"}, servicePrincipalSet: {"accountEnabled"},
-		userSet: {"accountEnabled", "passwordProfile"}, groupSet: {"displayName"},
-	}[s]
 	return func(w http.ResponseWriter, r *azure.Request) error {
-		c, err := readChange(r, s, takes...)
+		c, err := readChange(r, s, s.changes)
 		if err != nil {
 			return err
 		}
 		var hash string
-		if c.PasswordProfile != nil {
-			if c.PasswordProfile.Password == "" || c.PasswordProfile.ForceChange {
-				return errGraph("'passwordProfile' needs a password, and 'forceChangePasswordNextSignIn' is not supported: it must be false.")
-			}
-			hash = newPasswordHash(c.PasswordProfile.Password)
+		if c.PasswordProfile != nil && c.PasswordProfile.Password != nil {
+			hash = newPasswordHash(*c.PasswordProfile.Password)
 		}
-		err = g.Directory.DB.Update(r.Context(), func(tx *store.Tx) error {
-			o, err := s.find(r.Context(), tx, r.Vars["id"])
+		ctx := r.Context()
+		err = g.Directory.DB.Update(ctx, func(tx *store.Tx) error {
+			o, err := s.find(ctx, tx, r.Vars["id"])
 			if err != nil {
 				return err
 			}
-			attributes := o.attributes
-			if s == applicationSet {
-				attributes = o.registered
-			}
-			c.apply(attributes)
-			if c.DisplayName != nil && s != userSet {
-				o.Name = *c.DisplayName
-			}
-			if err := s.save(r.Context(), tx, o); err != nil {
-				return err
-			}
-			if hash != "" {
-				if _, err := tx.Exec(r.Context(), `UPDATE directory_passwords SET hash = $1 WHERE principal_id = $2`, hash, o.ID); err != nil {
-					return fmt.Errorf("storing the password of %s: %w", o.ID, err)
+			switch {
+			case c.ID != "" && key(c.ID) != o.ID:
+				return errProperty("id", "it cannot be changed")
+			case c.AppID != "" && key(c.AppID) != o.AppID:
+				return errProperty("appId", "it cannot be changed")
+			case c.AccountEnabled != nil && !*c.AccountEnabled || c.KeyCredentials != nil || c.PasswordCredentials != nil:
+				if err := o.unchangeable(); err != nil {
+					return err
 				}
 			}
-			if c.AccountEnabled != nil {
-				return g.Directory.SetEnabled(r.Context(), tx, o.ID, *c.AccountEnabled)
+			if hash != "" {
+				policies := o.attributes["passwordPolicies"]
+				if changed, ok := c.kept["passwordPolicies"]; ok {
+					policies = changed
+				}
+				if err := checkNewPassword(*c.PasswordProfile.Password, policies); err != nil {
+					return err
+				}
 			}
-			if err := g.replaceKeys(r.Context(), tx, o, c); err != nil {
+			if err := g.apply(ctx, tx, o, c, hash); err != nil {
 				return err
 			}
-			return g.Directory.principals.Changed(r.Context(), tx, generation, o.ID) // its name
+			return g.Directory.principals.Changed(ctx, tx, generation, o.ID) // its name
 		})
 		if err != nil {
 			return err
@@ -269,37 +287,7 @@ func (g *Graph) update(s *objectSet) func(http.ResponseWriter, *azure.Request) e
 	}
 }
 
-// replaceKeys makes keyCredentials of a change the certificates of an application.
-func (g *Graph) replaceKeys(ctx context.Context, tx *store.Tx, o *object, c *change) error {
-	if c.KeyCredentials == nil {
-		return nil
-	}
-	if err := withCredentials(ctx, tx, o); err != nil {
-		return err
-	}
-	for _, have := range o.keys {
-		if slices.ContainsFunc(*c.KeyCredentials, func(k keyCredential) bool { return key(k.KeyID) == have.ID && len(k.Key) == 0 }) {
-			continue
-		}
-		if _, err := g.Directory.RemoveCertificate(ctx, tx, o.ID, have.ID); err != nil {
-			return err
-		}
-	}
-	for _, k := range *c.KeyCredentials {
-		switch {
-		case len(k.Key) == 0 && slices.ContainsFunc(o.keys, func(have Certificate) bool { return have.ID == key(k.KeyID) }):
-			continue
-		case k.Type != "AsymmetricX509Cert" || k.Usage != "Verify" || len(k.Key) == 0:
-			return errGraph("A key credential has type 'AsymmetricX509Cert', usage 'Verify' and the certificate in base64 DER as 'key'.")
-		}
-		if _, err := g.Directory.AddCertificate(ctx, tx, o.ID, k.Key); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// delete removes an object. A service principal that goes leaves its application without one, and without credentials.
+// delete moves an object to what can be restored. An application takes its service principal along.
 func (g *Graph) delete(s *objectSet) func(http.ResponseWriter, *azure.Request) error {
 	return func(w http.ResponseWriter, r *azure.Request) error {
 		ctx := r.Context()
@@ -308,97 +296,25 @@ func (g *Graph) delete(s *objectSet) func(http.ResponseWriter, *azure.Request) e
 			if err != nil {
 				return err
 			}
-			if o.Managed() {
-				return errGraph("The service principal is the managed identity of '%s' and goes with it.", o.IdentityID)
-			}
-			if err := g.Directory.Delete(ctx, tx, o.ID); err != nil || s != servicePrincipalSet {
+			if err := o.unchangeable(); err != nil {
 				return err
 			}
-			p := Principal{ID: azure.NewGUID(), AppID: o.AppID, Kind: Application, Name: o.Name}
-			if err := insertApplication(ctx, tx, p, o.registration); err != nil {
+			if err := g.Directory.forgetOld(ctx, tx); err != nil {
 				return err
 			}
-			o.Principal = p
-			return applicationSet.save(ctx, tx, o)
-		})
-		if err != nil {
-			return err
-		}
-		w.WriteHeader(http.StatusNoContent)
-		return nil
-	}
-}
-
-func (g *Graph) addPassword(s *objectSet) func(http.ResponseWriter, *azure.Request) error {
-	return func(w http.ResponseWriter, r *azure.Request) error {
-		var req struct {
-			Credential struct {
-				DisplayName string    `json:"displayName"`
-				Start       time.Time `json:"startDateTime"`
-				End         time.Time `json:"endDateTime"`
-			} `json:"passwordCredential"`
-		}
-		if r.ContentLength != 0 {
-			if err := r.DecodeJSON("Request_BadRequest", &req); err != nil {
-				return err
+			now := time.Now()
+			if s == applicationSet {
+				sp, err := servicePrincipalSet.objects(ctx, tx, ` AND o.app_id = $1`, o.AppID)
+				if err != nil {
+					return err
+				}
+				for _, p := range sp {
+					if err := g.Directory.bury(ctx, tx, p, now); err != nil {
+						return err
+					}
+				}
 			}
-		}
-		now := time.Now().UTC().Truncate(time.Microsecond)
-		end := req.Credential.End.UTC().Truncate(time.Microsecond)
-		if end.IsZero() {
-			end = now.Add(secretLife)
-		}
-		if !end.After(now) || end.Year() > 9999 {
-			return errGraph("'endDateTime' is not in the future.")
-		}
-		if req.Credential.Start.After(now.Add(startSkew)) {
-			return errGraph("A client secret is valid from now on: 'startDateTime' cannot be in the future.")
-		}
-		if name := req.Credential.DisplayName; name != "" && key(name) == "" {
-			return errGraph("Invalid value specified for property 'displayName'.")
-		}
-		var made ClientSecret
-		var secret seal.Secret
-		err := g.Directory.DB.Update(r.Context(), func(tx *store.Tx) error {
-			o, err := s.find(r.Context(), tx, r.Vars["id"])
-			if err != nil {
-				return err
-			}
-			if o.Managed() {
-				return errGraph("The managed identity of '%s' has no passwords.", o.IdentityID)
-			}
-			made, secret, err = g.Directory.AddNamedSecret(r.Context(), tx, o.ID, req.Credential.DisplayName, end)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		shown := showSecret(made)
-		shown["secretText"] = secret.Reveal()
-		shown["@odata.context"] = g.context(g.Hosts.For(r.Request), "microsoft.graph.passwordCredential")
-		w.Header().Set("Cache-Control", "no-store")
-		return azure.WriteJSON(w, http.StatusOK, shown)
-	}
-}
-
-func (g *Graph) removePassword(s *objectSet) func(http.ResponseWriter, *azure.Request) error {
-	return func(w http.ResponseWriter, r *azure.Request) error {
-		var req struct {
-			KeyID string `json:"keyId"`
-		}
-		if err := r.DecodeJSON("Request_BadRequest", &req); err != nil {
-			return err
-		}
-		err := g.Directory.DB.Update(r.Context(), func(tx *store.Tx) error {
-			o, err := s.find(r.Context(), tx, r.Vars["id"])
-			if err != nil {
-				return err
-			}
-			removed, err := g.Directory.RemoveSecret(r.Context(), tx, o.ID, req.KeyID)
-			if err == nil && !removed {
-				err = errGraph("No password credential found with keyId '%s'.", req.KeyID)
-			}
-			return err
+			return g.Directory.bury(ctx, tx, o, now)
 		})
 		if err != nil {
 			return err

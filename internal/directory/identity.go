@@ -65,3 +65,15 @@ func (d *Directory) removeIdentity(ctx context.Context, tx *store.Tx, kind Kind,
 	}
 	return d.Delete(ctx, tx, p.ID)
 }
+
+// Living reports whether a principal is there and enabled.
+func (d *Directory) Living(ctx context.Context, tx *store.Tx, id string) (bool, error) {
+	p, err := find(ctx, tx, `id = $1`, key(id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading principal %s: %w", id, err)
+	}
+	return p.Enabled, nil
+}

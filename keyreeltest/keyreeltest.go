@@ -32,7 +32,11 @@ func Start(t testing.TB, edit ...func(*keyreel.Config)) *Server {
 	for _, fn := range edit {
 		fn(&c)
 	}
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		t.Fatalf("log-level: %v", err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))
 	open, err := keyreel.Open(t.Context(), c, log)
 	if err != nil {
 		t.Fatalf("starting keyreel: %v", err)

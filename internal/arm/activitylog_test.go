@@ -152,4 +152,6 @@ func TestOddPaths(t *testing.T) {
 	}
 	w.do(owner, "GET", strings.ToUpper(g1)+groupV, "").want(200)
 	w.do(owner, "GET", "//"+g1[1:]+"/"+groupV, "").want(200)
+	w.do(owner, "PUT", g1+"/providers/Test.Things//widgets/w"+sync1, `{"location":"westeurope"}`).want(201) // as az does
+	w.do(owner, "GET", g1+"/providers/Test.Things///widgets/w"+sync1, "").fails(400, "InvalidResourceId")
 }

@@ -13,8 +13,14 @@ import (
 	"github.com/keyreel/keyreel/internal/rbac"
 )
 
-// authenticate sets the caller from the bearer token.
-func (m *Manager) authenticate(r *azure.Request) error {
+// authenticate sets the caller from the bearer token, which must be meant for the resource manager.
+func (m *Manager) authenticate(r *azure.Request) error { return m.authenticateFor(r, m.audiences()) }
+
+// authenticateFor sets the caller from a bearer token that is meant for one of some audiences.
+func (m *Manager) authenticateFor(r *azure.Request, audiences []string) error {
+	accepts := func(audience string) bool {
+		return slices.Contains(audiences, strings.ToLower(strings.TrimSuffix(audience, "/")))
+	}
 	header := r.Header.Get("Authorization")
 	scheme, raw, _ := strings.Cut(header, " ")
 	urls := m.o.Hosts.For(r.Request)
@@ -27,7 +33,7 @@ func (m *Manager) authenticate(r *azure.Request) error {
 		return m.unauthorized(urls, azure.Errorf(http.StatusUnauthorized, "AuthenticationFailedInvalidHeader",
 			"Authentication failed. The 'Authorization' header is provided in an invalid format."))
 	}
-	r.Caller, err = m.o.Verify(r.Context(), strings.TrimSpace(raw), m.acceptsAudience)
+	r.Caller, err = m.o.Verify(r.Context(), strings.TrimSpace(raw), accepts)
 	refused, ok := err.(*azure.TokenError)
 	if !ok {
 		return err
@@ -45,7 +51,7 @@ func (m *Manager) authenticate(r *azure.Request) error {
 	case azure.TokenAudience:
 		e.Code = "InvalidAuthenticationTokenAudience"
 		e.Message = fmt.Sprintf("The access token has been obtained for wrong audience or resource '%s'. It should exactly match "+
-			"with one of the allowed audiences '%s'.", refused.Found, strings.Join(m.audiences(), "', '"))
+			"with one of the allowed audiences '%s'.", refused.Found, strings.Join(audiences, "', '"))
 	}
 	return m.unauthorized(urls, e.Because(refused))
 }
@@ -71,10 +77,6 @@ func (m *Manager) audiences() []string {
 	return list
 }
 
-func (m *Manager) acceptsAudience(audience string) bool {
-	return slices.Contains(m.audiences(), strings.ToLower(strings.TrimSuffix(audience, "/")))
-}
-
 // authorize decides on the route's action at the scope that lookup found.
 func (m *Manager) authorize(r *azure.Request) error {
 	if op, ok := r.Vars[varOperation]; ok {
@@ -85,6 +87,9 @@ func (m *Manager) authorize(r *azure.Request) error {
 		return nil
 	}
 	r.Scope = scope
+	if r.Vars[varThinned] != "" {
+		return m.authorizeList(r)
+	}
 	return m.authorizeAt(r, r.Route.Action)
 }
 

@@ -21,6 +21,8 @@ const (
 	pdpVersion         = "2021-06-01-preview" // the policy decision point's: answers an object with "value"
 
 	maxQuestions = 1000 // actions of a request
+	maxExplained = 20   // actions of one to explain, each of which tells of all the subject's assignments
+	maxGroups    = 2048 // groups that a request names, Entra's limit for a principal
 	decisionLife = 5000 // milliseconds in which a removed grant is seen everywhere
 )
 
@@ -80,6 +82,9 @@ func (m *Manager) questions(r *azure.Request) (list []rbac.Query, own bool, err 
 		return nil, false, err
 	}
 	subject := req.Subject.Attributes
+	if n := len(subject.Groups); n > maxGroups {
+		return nil, false, errContent("'Groups' of 'Subject' holds %d groups; a principal is in at most %d.", n, maxGroups)
+	}
 	var principals []string
 	mine := func(id string) bool {
 		return slices.ContainsFunc(r.Caller.Principals(), func(p string) bool { return strings.EqualFold(p, id) })
@@ -265,6 +270,9 @@ func (m *Manager) explain(w http.ResponseWriter, r *azure.Request) error {
 	list, own, err := m.questions(r)
 	if err != nil {
 		return err
+	}
+	if len(list) > maxExplained {
+		return errContent("'Actions' holds %d actions; at most %d are explained at once.", len(list), maxExplained)
 	}
 	value := []explanation{}
 	for _, q := range list {

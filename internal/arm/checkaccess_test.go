@@ -159,3 +159,21 @@ func TestExplain(t *testing.T) {
 	}
 	w.do(stranger, "POST", g1+path, question(owner, "", "{}", "a/read")).fails(403, "AuthorizationFailed")
 }
+
+// A question costs its principals times its actions, and anybody may ask some.
+func TestQuestionsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t, testSchemas...))
+	groups := strings.TrimSuffix(strings.Repeat(`"g",`, maxGroups+1), ",")
+	body := `{"Subject":{"Attributes":{"ObjectId":"x","Groups":[` + groups + `]}},"Actions":[{"Id":"a/read"}]}`
+	const path = g1 + "/providers/Microsoft.Authorization/"
+	w.do(reader, "POST", path+"checkAccess?api-version="+checkAccessVersion, body).fails(400, "InvalidRequestContent")
+	actions := make([]string, maxExplained+1)
+	for i := range actions {
+		actions[i] = fmt.Sprintf("a/b%d/read", i)
+	}
+	w.do(stranger, "POST", path+"explain?api-version="+checkAccessVersion, question("", "", "{}", actions...)).fails(400, "InvalidRequestContent")
+	w.do(stranger, "POST", path+"explain?api-version="+checkAccessVersion, question("", "", "{}", actions[1:]...)).want(200)
+	deep := g1 + strings.Repeat("/providers/a/b/c", 100_000)
+	w.do(stranger, "POST", path+"checkAccess?api-version="+checkAccessVersion, question("", deep, "{}", "a/read")).fails(400, "InvalidResourceId")
+}

@@ -206,6 +206,9 @@ func TestBadRequests(t *testing.T) {
 		{"subscription cannot be written", "PUT", subPath + groupV, `{}`, 405, "MethodNotAllowed"},
 		{"empty body", "PUT", widgets + "/x" + sync1, ``, 400, "InvalidRequestContent"},
 		{"malformed", "PUT", widgets + "/x" + sync1, `{"location":`, 400, "InvalidRequestContent"},
+		{"a long kind", "PUT", widgets + "/x" + sync1, `{"location":"westeurope","kind":"` + strings.Repeat("x", maxKind+1) + `"}`, 400, "InvalidRequestContent"},
+		{"a long sku", "PUT", widgets + "/x" + sync1, `{"location":"westeurope","sku":{"name":"` + strings.Repeat("x", maxSKU) + `"}}`, 400, "InvalidRequestContent"},
+		{"many identities", "PUT", widgets + "/x" + sync1, `{"location":"westeurope","identity":{"type":"UserAssigned","userAssignedIdentities":{` + manyIdentities(maxIdentities+1) + `}}}`, 400, "InvalidIdentityValues"},
 		{"not an object", "PUT", widgets + "/x" + sync1, `[]`, 400, "InvalidRequestContent"},
 		{"two values", "PUT", widgets + "/x" + sync1, `{} {}`, 400, "InvalidRequestContent"},
 		{"wrong type", "PUT", widgets + "/x" + sync1, `{"location":5}`, 400, "InvalidRequestContent"},
@@ -295,4 +298,12 @@ func TestLargeGroup(t *testing.T) {
 		w.do(owner, "GET", rigs+"/r/bolts"+sync1, "").fails(404, "ResourceGroupNotFound")
 		w.consistent()
 	})
+}
+
+func manyIdentities(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf(`"%s/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i%d":{}`, g1, i))
+	}
+	return strings.Join(list, ",")
 }

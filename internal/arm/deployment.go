@@ -40,8 +40,12 @@ func (m *Manager) addDeployments() {
 		Async:    func(string) bool { return true },
 		Validate: m.validateDeployment, Prepare: m.deploy, fail: failDeployment, Show: m.showDeployment,
 		Delete: func(ctx context.Context, tx *store.Tx, res *Resource) error {
-			_, err := tx.Exec(ctx, `DELETE FROM arm_deployment_steps WHERE deployment = $1`, res.ID.Key())
-			return err
+			for _, table := range []string{"arm_deployment_steps", "arm_deployment_templates"} {
+				if _, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE deployment = $1`, res.ID.Key()); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 	m.types[strings.ToLower(deploymentType)] = m.typeRows(t)
@@ -64,6 +68,7 @@ func (m *Manager) addDeployments() {
 	add("Validate", http.MethodPost, one+"/validate", "validate/action", m.validateOnly)
 	add("WhatIf", http.MethodPost, one+"/whatIf", "whatIf/action", m.whatIf)
 	add("Cancel", http.MethodPost, one+"/cancel", "cancel/action", m.cancelDeployment)
+	add("ExportTemplate", http.MethodPost, one+"/exportTemplate", "exportTemplate/action", m.exportDeployment)
 	add("ListOperations", http.MethodGet, one+"/operations", "operations/read", m.listSteps)
 	add("GetOperation", http.MethodGet, one+"/operations/{step}", "operations/read", m.listSteps)
 	// Azure's own clients leave the provider out.
@@ -81,6 +86,7 @@ func checkDeploymentName(name string) error {
 
 // deploymentRequest is a deployment as a client sends it.
 type deploymentRequest struct {
+	Location   string `json:"location"` // where a subscription's deployment is kept
 	Properties struct {
 		Mode           string                     `json:"mode"`
 		Template       json.RawMessage            `json:"template"`
@@ -107,6 +113,7 @@ type deploymentWork struct {
 // deploymentPlan is a deployment that was checked and not begun.
 type deploymentPlan struct {
 	deploymentWork
+	location     string // of a subscription's deployment
 	bound        *template.Deployment
 	resultFormat string // of what-if
 }
@@ -150,6 +157,13 @@ func (m *Manager) planDeployment(r *azure.Request, id azure.ResourceID) (*deploy
 		return nil, azure.Errorf(http.StatusBadRequest, "InvalidDeployment", "The deployment has no 'template'.")
 	}
 	plan := &deploymentPlan{resultFormat: p.WhatIf.ResultFormat}
+	if id.ResourceGroup() == "" {
+		plan.location = normalLocation(req.Location)
+		if m.locations[plan.location] == "" {
+			return nil, azure.Errorf(http.StatusBadRequest, "LocationRequired", "A deployment at a subscription needs a 'location'; '%s' is not one of '%s'.",
+				req.Location, strings.Join(m.order, ","))
+		}
+	}
 	plan.Run, plan.Host, plan.Template, plan.Arguments = azure.NewGUID(), r.Host, p.Template, map[string]json.RawMessage{}
 	switch {
 	case p.Mode == "" || strings.EqualFold(p.Mode, incremental):
@@ -219,6 +233,7 @@ func (m *Manager) templateScope(r *azure.Request, id azure.ResourceID, plan *dep
 		"authentication": map[string]any{"loginEndpoint": u.Login() + "/", "tenant": "common", "identityProvider": "AAD"},
 		"suffixes":       map[string]any{"storage": u.BlobSuffix(), "keyvaultDns": "." + u.VaultSuffix()},
 	}
+	s.Deployer = map[string]any{"objectId": r.Caller.ObjectID, "tenantId": m.o.TenantID}
 	s.Deployment = map[string]any{"name": id.Name(), "properties": map[string]any{"mode": plan.Mode, "provisioningState": "Accepted"}}
 	return s, err
 }
@@ -252,6 +267,19 @@ type deploymentProperties struct {
 	Outputs         map[string]any   `json:"outputs,omitempty"`
 	OutputResources []map[string]any `json:"outputResources,omitempty"`
 	Error           *azure.Error     `json:"error,omitempty"`
+}
+
+// maxDeployment bounds what is kept of a deployment: parameters and outputs are as large as their writer likes, and a list
+// shows many.
+const maxDeployment = 1 << 20 // bytes
+
+func (p *deploymentProperties) encode() (json.RawMessage, error) {
+	text, err := json.Marshal(p)
+	if err == nil && len(text) > maxDeployment {
+		err = azure.Errorf(http.StatusBadRequest, "InvalidDeployment",
+			"The deployment's parameters and outputs take %d bytes; at most %d are kept of them.", len(text), maxDeployment)
+	}
+	return text, err
 }
 
 func (p *deploymentPlan) properties() *deploymentProperties {
@@ -293,7 +321,7 @@ func dependency(r *template.Resource) map[string]any {
 }
 
 // validateDeployment stores what was planned; template and arguments go to the job sealed.
-func (m *Manager) validateDeployment(_ context.Context, _ *store.Tx, w *Write) error {
+func (m *Manager) validateDeployment(ctx context.Context, tx *store.Tx, w *Write) error {
 	plan, ok := w.extra.(*deploymentPlan)
 	if !ok {
 		return fmt.Errorf("writing %s: it was not planned", w.New.ID)
@@ -304,8 +332,15 @@ func (m *Manager) validateDeployment(_ context.Context, _ *store.Tx, w *Write) e
 	}
 	w.Body = json.RawMessage("null")
 	w.Private = sealedWork{Run: plan.Run, Sealed: m.o.Keyring.Seal(text, "arm_operations", plan.Run, "work")}
-	w.New.Properties, err = json.Marshal(plan.properties())
-	return err
+	if w.New.Properties, err = plan.properties().encode(); err != nil {
+		return err
+	}
+	if w.Old != nil && w.Old.Location != "" && w.Old.Location != plan.location {
+		return azure.Errorf(http.StatusConflict, "InvalidDeploymentLocation",
+			"Invalid deployment location '%s'. The deployment '%s' already exists in location '%s'.", plan.location, w.New.ID.Name(), w.Old.Location)
+	}
+	w.New.Location = plan.location
+	return m.keepTemplate(ctx, tx, w.New.ID.Key(), plan)
 }
 
 // sealedWork is a deploymentWork in the database.

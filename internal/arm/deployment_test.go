@@ -211,7 +211,17 @@ func TestSubscriptionDeployment(t *testing.T) {
 					"resources": [{"type": "Test.Things/rigs", "apiVersion": "2024-01-01", "name": "[parameters('n')]", "location": "[resourceGroup().location]"}],
 					"outputs": {"n": {"type": "string", "value": "[parameters('n')]"}}}}}],
 		"outputs": {"n": {"type": "string", "value": "[reference('inner').outputs.n.value]"}}`)
+	located := func(body, location string) string {
+		return `{"location": "` + location + `", ` + strings.TrimPrefix(body, "{")
+	}
+	w.do(owner, "PUT", at+"outer"+groupV, body).fails(400, "LocationRequired")
+	w.do(owner, "PUT", at+"outer"+groupV, located(body, "nowhere")).fails(400, "LocationRequired")
+	body = located(body, "West Europe")
 	a := w.deploy(owner, at+"outer", body)
+	w.do(owner, "PUT", at+"outer"+groupV, located(deploymentBody("", "", `"resources": []`), "northeurope")).fails(409, "InvalidDeploymentLocation")
+	if names := w.do(owner, "GET", subPath+"/resources"+groupV, "").names(); a.at("location") != "westeurope" || len(names) != 1 {
+		t.Errorf("location %v, resources %v", a.at("location"), names)
+	}
 	if a.at("properties.provisioningState") != "Succeeded" || a.at("properties.outputs.n.value") != "inner" {
 		t.Fatalf("%s", a.Body)
 	}
@@ -220,7 +230,7 @@ func TestSubscriptionDeployment(t *testing.T) {
 		t.Errorf("at the subscription:\n%s", d)
 	}
 	w.do(builder, "PUT", at+"x"+groupV, body).fails(403, "AuthorizationFailed")
-	w.do(owner, "PUT", at+"x"+groupV, deploymentBody("Complete", "", `"resources": []`)).fails(400, "InvalidDeployment")
+	w.do(owner, "PUT", at+"x"+groupV, located(deploymentBody("Complete", "", `"resources": []`), "westeurope")).fails(400, "InvalidDeployment")
 	w.consistent()
 }
 

@@ -3,6 +3,7 @@ package arm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/keyreel/keyreel/internal/arm/template"
 	"github.com/keyreel/keyreel/internal/azure"
+	"github.com/keyreel/keyreel/internal/rbac"
 )
 
 // validateOnly serves validate: what a PUT would check, and that the caller may write each resource.
@@ -21,8 +23,9 @@ func (m *Manager) validateOnly(w http.ResponseWriter, r *azure.Request) error {
 	}
 	var details []azure.Error
 	validated := []any{}
+	d := &deploymentRun{m: m, plan: plan, caller: r.Caller}
 	for _, res := range plan.bound.Resources {
-		if err := m.mayWrite(r.Context(), r.Caller, res); err != nil {
+		if err := d.mayWrite(r.Context(), res); err != nil {
 			e, unexpected := azure.AsError(err)
 			if unexpected {
 				return err
@@ -50,7 +53,8 @@ func (m *Manager) validateOnly(w http.ResponseWriter, r *azure.Request) error {
 }
 
 // mayWrite checks type, api-version and the caller's right to write a resource.
-func (m *Manager) mayWrite(ctx context.Context, caller *azure.Caller, res *template.Resource) error {
+func (d *deploymentRun) mayWrite(ctx context.Context, res *template.Resource) error {
+	m := d.m
 	id, err := azure.ParseResourceID(res.ID)
 	if err != nil {
 		return err
@@ -70,7 +74,39 @@ func (m *Manager) mayWrite(ctx context.Context, caller *azure.Caller, res *templ
 			"No registered resource provider found for API version '%s' for type '%s'. The supported api-versions are '%s'.",
 			res.Version, id.Type(), strings.Join(rows.Versions, ", "))
 	}
-	return m.Authorize(ctx, caller, rows.methods[http.MethodPut].Action, scope)
+	action := rows.methods[http.MethodPut].Action
+	attributes, err := d.attributes(ctx, action, res)
+	if err != nil {
+		// What the resource is rests on others that are not there yet. A role that would do but for its condition may do
+		// then; the write decides.
+		decision, err := m.o.RBAC.Decide(ctx, rbac.Query{Principals: d.caller.Principals(), Action: action, Scope: scope.String()})
+		if err != nil {
+			return fmt.Errorf("deciding on %s at %s: %w", action, scope, err)
+		}
+		if decision.Denial == nil && decision.Assignment != nil {
+			return nil
+		}
+	}
+	_, err = m.decide(ctx, d.caller, action, false, scope.String(), "", attributes)
+	return err
+}
+
+// attributes returns what conditions may ask about the write of a resource: the same as conditionAttributes, of what will
+// be sent.
+func (d *deploymentRun) attributes(ctx context.Context, action string, res *template.Resource) (rbac.Attributes, error) {
+	if action != roleAssignmentType+"/write" {
+		return rbac.Attributes{}, nil
+	}
+	body, err := d.plan.bound.Body(ctx, res, d)
+	if err != nil {
+		return rbac.Attributes{}, err
+	}
+	text := func(name string) string {
+		v, _ := template.Property(body["properties"], name)
+		s, _ := v.(string)
+		return s
+	}
+	return rbac.Attributes{Request: assignmentAttributes(lastSegment(text("roleDefinitionId")), text("principalId"), text("principalType"))}, nil
 }
 
 // whatIf serves what-if: which resources a deployment would create, change, delete or leave.

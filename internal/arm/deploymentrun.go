@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -50,6 +49,9 @@ func (m *Manager) deploy(ctx context.Context, w *Write) error {
 	}
 	ctx = azure.WithEvent(ctx, &azure.Event{RequestID: plan.Run})
 	d := &deploymentRun{m: m, plan: plan, caller: w.Caller, key: w.New.ID.Key(), operation: w.operation}
+	if err := d.nest(); err != nil {
+		return err
+	}
 	if err := d.pass(ctx); err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func (m *Manager) deploy(ctx context.Context, w *Write) error {
 		p.OutputResources = append(p.OutputResources, map[string]any{"id": r.ID})
 	}
 	p.Duration = isoDuration(time.Since(p.Timestamp))
-	w.New.Properties, err = json.Marshal(p)
+	w.New.Properties, err = p.encode()
 	return err
 }
 
@@ -91,8 +93,13 @@ func (d *deploymentRun) pass(ctx context.Context) error {
 		for _, s := range list {
 			byNumber[s.number] = s
 		}
-		if _, err := d.m.o.Identities.PrincipalType(ctx, tx, d.caller.ObjectID); err != nil {
-			return err // the caller is gone, and with it what it might do
+		living, err := d.m.o.Identities.Living(ctx, tx, d.caller.ObjectID)
+		if err != nil {
+			return err
+		}
+		if !living { // and with it what it might do is gone
+			return azure.Errorf(http.StatusForbidden, "AuthorizationFailed",
+				"The deployment cannot go on: its caller, the principal %s, was deleted or disabled.", d.caller.ObjectID)
 		}
 		op, err = d.m.operation(ctx, tx, d.operation)
 		return err
@@ -102,6 +109,11 @@ func (d *deploymentRun) pass(ctx context.Context) error {
 	}
 	if op == nil || op.Status != InProgress {
 		return errEnded
+	}
+	if d.m.o.Groups != nil { // those of the token may be hours old
+		if d.caller.Groups, err = d.m.o.Groups(ctx, d.caller.ObjectID); err != nil {
+			return err
+		}
 	}
 	done := map[*template.Resource]bool{}
 	waiting := false

@@ -9,7 +9,8 @@
 //
 //   - Every operation is a row with an RBAC action ([Manager.Routes]); the decision falls at the resource's own scope, for
 //     a list at the scope that encloses it, and before anything is looked up, so that who may not read does not learn
-//     what exists.
+//     what exists. A list of groups or of top-level resources is thinned out for who may not read all of the scope: its
+//     own role assignments say where to look, and each item is decided on.
 //   - Every write, deletion, action and denial stands in the audit log before its answer: the decision before the
 //     operation begins, its failure after it.
 //   - A resource has at most one write or deletion on its way; a second gets 409.
@@ -19,6 +20,7 @@
 //   - A lock holds against every row that does more than read, at its scope and below, and against deletions above it.
 //   - A deployment does nothing that its caller could not: each of its requests takes the way of a client's, decision,
 //     locks and gates included. Secure parameters stand sealed in its operation while it runs, and nowhere after it.
+//   - A moved resource has its new ID at once, with what its service keeps of it; role assignments at the old one are gone.
 //   - An identity block names a user-assigned identity only when the caller who wrote it might assign that identity.
 //
 // # Crashes
@@ -37,8 +39,8 @@
 // # Specification
 //
 // The Azure Resource Manager resource provider contract (github.com/cloud-and-ai-microsoft/resource-provider-contract),
-// the Microsoft.Resources and Microsoft.Authorization REST references. Divergences: resource groups and resources cannot
-// be moved; a condition in a custom role is refused, not ignored; registering a provider succeeds
-// and does nothing, as all are registered; a list is read at its own scope and not thinned out to what the caller may
-// see, except the list of subscriptions.
+// the Microsoft.Resources and Microsoft.Authorization REST references. Divergences: a move is answered when it is done, and
+// only types with [Type.Move] and no system-assigned identity can be moved; a condition in a custom role is refused, not
+// ignored; registering a provider succeeds and does nothing, as all are registered; lists of other than groups and
+// top-level resources are read at their own scope and not thinned out, except the list of subscriptions.
 package arm

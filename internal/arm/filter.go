@@ -3,6 +3,7 @@ package arm
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 //	resourceType eq 'Microsoft.Media/mediaServices' and tagName eq 'env' and tagValue eq 'test'
 //	properties/created gt 2023-01-01T00:00:00Z or name eq 'a'
 //	properties/state eq Microsoft.Media.JobState'Scheduled'
+//	substringof('demo', name) or startswith(tagName, 'cost') or contains(name, 'x') or endswith(name, 'y')
 //
 // Properties are found in the item as it is shown, in any case; strings compare without case.
 
@@ -24,8 +26,8 @@ const maxFilter = 4096
 // condition decides whether an item, decoded from its JSON, stays in a list.
 type condition func(item map[string]any) bool
 
-// parseFilter reads a filter; "" keeps everything.
-func parseFilter(text string) (func(item any) (bool, error), error) {
+// parseFilter reads a filter; "" keeps everything. With properties, in lower case, it may name those alone.
+func parseFilter(text string, properties ...string) (func(item any) (bool, error), error) {
 	if strings.TrimSpace(text) == "" {
 		return func(any) (bool, error) { return true, nil }, nil
 	}
@@ -40,7 +42,7 @@ func parseFilter(text string) (func(item any) (bool, error), error) {
 	if err != nil {
 		return nil, bad("%v", err)
 	}
-	p := &filterParser{tokens: tokens}
+	p := &filterParser{tokens: tokens, properties: properties}
 	cond, err := p.or()
 	if err == nil && p.pos < len(p.tokens) {
 		err = fmt.Errorf("'%s' was not expected", p.tokens[p.pos])
@@ -54,7 +56,7 @@ func parseFilter(text string) (func(item any) (bool, error), error) {
 	}, nil
 }
 
-// filterTokens cuts a filter into words, quoted strings (with what stands before the quote) and parentheses.
+// filterTokens cuts a filter into words, quoted strings (with what stands before the quote), parentheses and commas.
 func filterTokens(s string) ([]string, error) {
 	var tokens []string
 	for i := 0; i < len(s); {
@@ -62,13 +64,13 @@ func filterTokens(s string) ([]string, error) {
 		case ' ', '\t':
 			i++
 			continue
-		case '(', ')':
+		case '(', ')', ',':
 			tokens = append(tokens, string(c))
 			i++
 			continue
 		}
 		start := i
-		for i < len(s) && !strings.ContainsRune(" \t()", rune(s[i])) {
+		for i < len(s) && !strings.ContainsRune(" \t(),", rune(s[i])) {
 			if s[i] != '\'' {
 				i++
 				continue
@@ -91,9 +93,10 @@ func filterTokens(s string) ([]string, error) {
 }
 
 type filterParser struct {
-	tokens  []string
-	pos     int
-	tagName string // of "tagName eq '...'": a tagValue that follows is that tag's
+	tokens     []string
+	pos        int
+	tagName    string   // of "tagName eq '...'": a tagValue that follows is that tag's
+	properties []string // that may be named; none is any
 }
 
 func (p *filterParser) next() string {
@@ -146,10 +149,10 @@ func (p *filterParser) term() (condition, error) {
 		}
 		return cond, err
 	}
-	path, op, literal := p.next(), strings.ToLower(p.next()), p.next()
-	if path == "" || strings.ContainsAny(path, "'()") {
-		return nil, fmt.Errorf("'%s' is not the name of a property", path)
+	if p.pos+1 < len(p.tokens) && p.tokens[p.pos+1] == "(" {
+		return p.function()
 	}
+	path, op, literal := p.next(), strings.ToLower(p.next()), p.next()
 	holds, ok := comparisons[op]
 	if !ok {
 		return nil, fmt.Errorf("'%s' after '%s' is not one of eq, ne, gt, ge, lt, le", op, path)
@@ -158,20 +161,67 @@ func (p *filterParser) term() (condition, error) {
 	if err != nil {
 		return nil, err
 	}
-	fields := strings.Split(path, "/")
 	if name, ok := want.(string); ok && op == "eq" && strings.EqualFold(path, "tagName") {
 		p.tagName = name
 	}
+	return p.field(path, func(got any) bool {
+		order, ok := compare(got, want)
+		return ok && holds(order)
+	})
+}
+
+// function reads a function of a property and a text. substringof alone has the text first.
+func (p *filterParser) function() (condition, error) {
+	name := strings.ToLower(p.next())
+	p.next() // "("
+	holds, ok := filterFunctions[name]
+	if !ok {
+		return nil, fmt.Errorf("'%s' is not one of substringof, contains, startswith, endswith", name)
+	}
+	path := p.next()
+	if !p.take(",") {
+		return nil, fmt.Errorf("'%s' takes two arguments", name)
+	}
+	literal := p.next()
+	if name == "substringof" {
+		path, literal = literal, path
+	}
+	if !p.take(")") {
+		return nil, fmt.Errorf("'%s' takes two arguments", name)
+	}
+	want, err := parseLiteral(literal)
+	if err != nil {
+		return nil, err
+	}
+	part, ok := want.(string)
+	if !ok {
+		return nil, fmt.Errorf("'%s' looks for a string, not for %s", name, literal)
+	}
+	part = strings.ToLower(part)
+	return p.field(path, func(got any) bool {
+		text, ok := got.(string)
+		return ok && holds(strings.ToLower(text), part)
+	})
+}
+
+var filterFunctions = map[string]func(s, part string) bool{
+	"substringof": strings.Contains, "contains": strings.Contains, "startswith": strings.HasPrefix, "endswith": strings.HasSuffix,
+}
+
+// field makes the condition that one of a property's values holds.
+func (p *filterParser) field(path string, holds func(got any) bool) (condition, error) {
+	if path == "" || strings.ContainsAny(path, "'(),") {
+		return nil, fmt.Errorf("'%s' is not the name of a property", path)
+	}
+	if len(p.properties) > 0 && !slices.Contains(p.properties, strings.ToLower(path)) {
+		return nil, fmt.Errorf("'%s' is not one of the properties %s", path, strings.Join(p.properties, ", "))
+	}
+	fields := strings.Split(path, "/")
 	if p.tagName != "" && strings.EqualFold(path, "tagValue") {
 		fields = []string{"tags", p.tagName}
 	}
 	return func(item map[string]any) bool {
-		for _, got := range lookupField(item, fields) {
-			if order, ok := compare(got, want); ok && holds(order) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(lookupField(item, fields), holds)
 	}, nil
 }
 

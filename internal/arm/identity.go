@@ -22,6 +22,9 @@ const (
 	typeBoth   = "SystemAssigned,UserAssigned"
 )
 
+// maxIdentities is how many user-assigned identities a request can name.
+const maxIdentities = 200
+
 const assignAction = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
 
 func (id *Identity) hasSystem() bool {
@@ -42,6 +45,9 @@ func parseIdentity(raw json.RawMessage) (*identityRequest, error) {
 	var req identityRequest
 	if err := json.Unmarshal(raw, &req); err != nil {
 		return nil, azure.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The 'identity' block is not valid: %v.", err)
+	}
+	if n := len(req.UserAssigned); n > maxIdentities {
+		return nil, azure.Errorf(http.StatusBadRequest, "InvalidIdentityValues", "There are %d user-assigned identities; a resource can have %d.", n, maxIdentities)
 	}
 	for text := range req.UserAssigned {
 		if _, err := userAssignedID(text); err != nil {

@@ -85,22 +85,34 @@ func (m *Manager) checkLocks(r *azure.Request) error {
 	if subscription == "" {
 		return nil
 	}
-	var locks []*Resource
+	var held locks
 	err := m.o.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		locks, err = m.List(r.Context(), tx, lockType, azure.ResourceID{Scope: "/subscriptions/" + subscription})
+		held, err = m.locks(r.Context(), tx, subscription)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for _, res := range locks {
+	return held.against(target, r.Vars[varID], r.Method)
+}
+
+// locks are those of a subscription.
+type locks []*Resource
+
+func (m *Manager) locks(ctx context.Context, tx *store.Tx, subscription string) (locks, error) {
+	return m.List(ctx, tx, lockType, azure.ResourceID{Scope: "/subscriptions/" + strings.ToLower(subscription)})
+}
+
+// against returns the error of a lock that stands against a request on a target; shown is how the client names it.
+func (held locks) against(target, shown, method string) error {
+	deletes := method == http.MethodDelete
+	for _, res := range held {
 		var l lock
 		if err := json.Unmarshal(res.Properties, &l); err != nil {
 			return err
 		}
 		scope := strings.ToLower(res.ID.Scope)
 		above := target == scope || strings.HasPrefix(target, scope+"/")
-		deletes := r.Method == http.MethodDelete
 		if above && (deletes || l.Level == readOnly) || deletes && strings.HasPrefix(scope, target+"/") {
 			operation := "write"
 			if deletes {
@@ -108,7 +120,7 @@ func (m *Manager) checkLocks(r *azure.Request) error {
 			}
 			return azure.Errorf(http.StatusConflict, "ScopeLocked",
 				"The scope '%s' cannot perform %s operation because following scope(s) are locked: '%s'. The lock '%s' of level '%s' "+
-					"holds there. Please remove the lock and try again.", r.Vars[varID], operation, res.ID.Scope, res.ID.Name(), l.Level)
+					"holds there. Please remove the lock and try again.", shown, operation, res.ID.Scope, res.ID.Name(), l.Level)
 		}
 	}
 	return nil

@@ -276,13 +276,14 @@ func (m *Manager) abort(ctx context.Context, op *operation, cause error) error {
 			res.State = op.Work.State
 		case op.Work.Created && op.Work.State == "" && !op.Work.Async:
 			return m.removeTree(ctx, tx, res.ID)
-		case op.Work.Created:
-			res.State = Failed
 		default:
 			if err := m.retire(ctx, tx, res.ID, res.Identity, op.Work.Had); err != nil {
 				return err
 			}
 			res.State, res.Identity = op.Work.State, op.Work.Had
+			if op.Work.Created {
+				res.State = Failed
+			}
 		}
 		return save(ctx, tx, res)
 	})
@@ -327,6 +328,7 @@ func (m *Manager) runJob(ctx context.Context, run *job.Run) error {
 	if err != nil || op == nil || op.Status != InProgress {
 		return err
 	}
+	begun := time.Now()
 	switch {
 	case run.Attempt > maxAttempts: // its nodes died
 		err = errInterrupted
@@ -349,7 +351,8 @@ func (m *Manager) runJob(ctx context.Context, run *job.Run) error {
 	case err == nil || errors.Is(err, errEnded):
 		return nil
 	case errors.Is(err, errWaiting):
-		return job.Postpone(deploymentPoll, err)
+		// A pass evaluates the template anew. One that takes long is not to keep the node from everything else.
+		return job.Postpone(min(max(deploymentPoll, 4*time.Since(begun)), stepPatience/10), err)
 	case ctx.Err() != nil:
 		return err
 	}

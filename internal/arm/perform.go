@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/keyreel/keyreel/internal/azure"
 )
@@ -42,6 +43,21 @@ func (p *performed) failure() *azure.Error {
 	}
 	body.Error.Status = p.status
 	return &body.Error
+}
+
+// Perform serves a request as its caller would make it, for what a service does by the right of the caller of a write
+// (a media account takes the keys of its storage accounts). It returns the answer's body, or its azure.Error. path begins
+// with "/" and has its query.
+func (m *Manager) Perform(ctx context.Context, caller *azure.Caller, method, path string, body any) ([]byte, error) {
+	host := strings.TrimPrefix(azure.URLs{Hosts: m.o.Hosts}.Management(), "https://")
+	answer, err := m.perform(ctx, caller, host, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	if e := answer.failure(); e != nil {
+		return nil, e
+	}
+	return answer.body.Bytes(), nil
 }
 
 // perform serves a request as a caller would make it: the same rows, decision, locks, gates, validation and audit. path

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/store"
@@ -69,9 +70,9 @@ func (m *Manager) addResources() {
 	add("subscriptions.List", get, "/subscriptions", "subscriptions", byHandler, m.listSubscriptions)
 	add("subscriptions.Get", get, sub, "subscriptions", byPath, m.getSubscription)
 	add("locations.List", get, sub+"/locations", "subscriptions/locations", byPath, m.listLocations)
-	add("resourceGroups.List", get, sub+"/resourceGroups", "subscriptions/resourceGroups", byPath, m.listGroups(groups.Type))
-	add("resources.List", get, sub+"/resources", "subscriptions/resources", byPath, m.listResources)
-	add("resources.ListByResourceGroup", get, sub+"/resourceGroups/{resourceGroup}/resources", "subscriptions/resourceGroups/resources", byPath, m.listResources)
+	add("resourceGroups.List", get, sub+"/resourceGroups", "subscriptions/resourceGroups", byPathList, m.listGroups(groups.Type))
+	add("resources.List", get, sub+"/resources", "subscriptions/resources", byPathList, m.listResources)
+	add("resources.ListByResourceGroup", get, sub+"/resourceGroups/{resourceGroup}/resources", "subscriptions/resourceGroups/resources", byPathList, m.listResources)
 	add("providers.ListAtTenant", get, "/providers", "providers", byHandler, m.listProviders)
 	add("providers.GetAtTenant", get, "/providers/{namespace}", "providers", byHandler, m.getProvider)
 	add("providers.List", get, sub+"/providers", "subscriptions/providers", byPath, m.listProviders)
@@ -175,9 +176,9 @@ func (m *Manager) listGroups(groups *Type) func(http.ResponseWriter, *azure.Requ
 		scope := azure.ResourceID{Scope: "/subscriptions/" + strings.ToLower(r.Vars["subscription"])}
 		view := m.view(r)
 		return m.listPage(w, r, page{
-			scope: scope, size: 1000,
-			rows: func(ctx context.Context, tx *store.Tx, after, to string, limit int) ([]*Resource, error) {
-				return query(ctx, tx, `type = $1 AND key > $2 AND key < $3 ORDER BY key LIMIT $4`, groupType, after, to, limit)
+			scope: scope, size: 1000, properties: []string{"tagname", "tagvalue"},
+			rows: func(ctx context.Context, tx *store.Tx, from, to string, limit int) ([]*Resource, error) {
+				return query(ctx, tx, `type = $1 AND key >= $2 AND key < $3 ORDER BY key LIMIT $4`, groupType, from, to, limit)
 			},
 			show: func(ctx context.Context, tx *store.Tx, res *Resource) (any, error) {
 				return m.show(ctx, tx, groups, res, view)
@@ -186,23 +187,72 @@ func (m *Manager) listGroups(groups *Type) func(http.ResponseWriter, *azure.Requ
 	}
 }
 
+// Names of resourceFilter and resourceExpand are those of the REST reference.
+//
+// Source: https://learn.microsoft.com/rest/api/resources/resources/list
+var (
+	resourceFilter = []string{
+		"resourcetype", "name", "location", "resourcegroup", "tagname", "tagvalue", "kind", "sku/name", "identity/type", "identity/principalid",
+		"createdtime", "changedtime", "provisioningstate",
+	}
+	resourceExpand = []string{"createdtime", "changedtime", "provisioningstate"}
+)
+
+// expandedResource is a resource of a list with what $expand adds.
+type expandedResource struct {
+	shown
+	CreatedTime       *time.Time `json:"createdTime,omitempty"`
+	ChangedTime       *time.Time `json:"changedTime,omitempty"`
+	ProvisioningState string     `json:"provisioningState,omitempty"`
+}
+
+// parseExpand reads a list of names, of which those known are returned in lower case.
+func parseExpand(text string, known []string) ([]string, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	names := strings.Split(strings.ToLower(text), ",")
+	for i, name := range names {
+		if names[i] = strings.TrimSpace(name); !slices.Contains(known, names[i]) {
+			return nil, azure.Errorf(http.StatusBadRequest, "InvalidExpand", "$expand '%s' is not valid: '%s' is not one of %s.", text, name, strings.Join(known, ", "))
+		}
+	}
+	return names, nil
+}
+
 // listResources lists the tracked resources of a subscription or group, without their properties.
 func (m *Manager) listResources(w http.ResponseWriter, r *azure.Request) error {
 	scope := azure.ResourceID{Scope: "/subscriptions/" + strings.ToLower(r.Vars["subscription"])}
 	if group := r.Vars["resourceGroup"]; group != "" {
 		scope.Scope += "/resourceGroups/" + group
 	}
+	expand, err := parseExpand(queryValue(r.URL, "$expand"), resourceExpand)
+	if err != nil {
+		return err
+	}
 	return m.listPage(w, r, page{
-		scope: scope, size: 1000,
-		rows: func(ctx context.Context, tx *store.Tx, after, to string, limit int) ([]*Resource, error) {
-			return query(ctx, tx, `key > $1 AND key < $2 AND location <> '' AND type <> $3 ORDER BY key LIMIT $4`, after, to, groupType, limit)
+		scope: scope, size: 1000, properties: resourceFilter,
+		rows: func(ctx context.Context, tx *store.Tx, from, to string, limit int) ([]*Resource, error) {
+			return query(ctx, tx, `key >= $1 AND key < $2 AND location <> '' AND type <> $3 AND type <> $4 ORDER BY key LIMIT $5`,
+				from, to, groupType, strings.ToLower(deploymentType), limit)
 		},
 		show: func(_ context.Context, _ *store.Tx, res *Resource) (any, error) {
 			rows := m.types[typeKey(res.ID)]
 			if rows == nil {
 				return nil, fmt.Errorf("listing %s: type %s is not registered", res.ID, res.ID.Type())
 			}
-			return rows.envelope(res), nil
+			item := expandedResource{shown: rows.envelope(res)}
+			for _, name := range expand {
+				switch name {
+				case "createdtime":
+					item.CreatedTime = &res.System.CreatedAt
+				case "changedtime":
+					item.ChangedTime = &res.System.LastModifiedAt
+				case "provisioningstate":
+					item.ProvisioningState = res.State
+				}
+			}
+			return item, nil
 		},
 	})
 }

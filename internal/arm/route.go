@@ -18,6 +18,7 @@ const (
 	varScope     = "arm:scope"     // where the decision falls; without it, any caller may, and the handler filters
 	varVersion   = "arm:version"   // api-version
 	varOperation = "arm:operation" // an operation's id; its resource is where the decision falls
+	varThinned   = "arm:thinned"   // a list that shows what its caller may read, when it may not read all of the scope
 )
 
 const maxBody = 4 << 20 // bytes of a request body, as in Azure
@@ -27,6 +28,7 @@ type decideBy int
 
 const (
 	byPath      decideBy = iota // at what the path begins with
+	byPathList                  // there too, for a list that is thinned out
 	byHandler                   // nowhere: the handler shows what the caller may read
 	byOperation                 // at the operation's resource
 )
@@ -175,8 +177,11 @@ func (m *Manager) commandVars(r *http.Request, c *commandRow, path string, vars 
 	switch c.decide {
 	case byOperation:
 		vars[varOperation] = vars["operation"]
-	case byPath:
+	case byPath, byPathList:
 		vars[varScope] = m.enclosing(path)
+		if c.decide == byPathList {
+			vars[varThinned] = "yes"
+		}
 	}
 	return &c.route, vars, nil
 }
@@ -248,6 +253,9 @@ func (m *Manager) lookupType(r *http.Request, path string) (*azure.Route, map[st
 		}
 	case target.IsCollection():
 		vars[varScope] = target.Parent().String()
+		if rows.Tracked && len(target.Types) == 1 && r.Method == http.MethodGet {
+			vars[varThinned] = "yes"
+		}
 	}
 	return row, vars, nil
 }
@@ -319,9 +327,15 @@ func errMethod(r *http.Request, allowed []string) *azure.Error {
 }
 
 // splitPath decodes a path into its segments. Leading, repeated and trailing slashes at its ends are tolerated, as
-// clients send "//subscriptions".
+// clients send "//subscriptions"; and one after a namespace, where az leaves out the parent that a resource does not have:
+// "providers/Microsoft.Media//mediaservices/a".
 func splitPath(escaped string) ([]string, error) {
 	segments := strings.Split(strings.Trim(escaped, "/"), "/")
+	for i := 2; i < len(segments); i++ {
+		if segments[i] == "" && strings.EqualFold(segments[i-2], "providers") {
+			segments = slices.Delete(segments, i, i+1)
+		}
+	}
 	for i, s := range segments {
 		decoded, err := url.PathUnescape(s)
 		bad := func(c rune) bool { return c == '/' || unicode.IsControl(c) }

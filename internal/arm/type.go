@@ -72,6 +72,10 @@ type Type struct {
 	// crash or a refusal of another resource's, so it is idempotent.
 	PrepareDelete func(ctx context.Context, res *Resource) error
 
+	// Move keeps what the service knows of a resource under res.ID, which it is about to have, and not under old. A type
+	// without it cannot be moved to another resource group. An azure.Error refuses the move.
+	Move func(ctx context.Context, tx *store.Tx, res *Resource, old azure.ResourceID) error
+
 	// Show shapes a resource for a client; nil shows Properties as they are with provisioningState for tracked types.
 	// It returns the whole "properties" object.
 	Show func(ctx context.Context, tx *store.Tx, res *Resource, v View) (properties any, err error)
@@ -103,6 +107,7 @@ type Op struct {
 	Method string           // GET, PUT, PATCH, DELETE, POST
 	Action string           // the POST action's name
 	List   bool             // the target is a collection
+	Body   json.RawMessage  // "properties" as the client sent it, of PUT and PATCH
 }
 
 // Action is a POST operation on a resource.
@@ -134,6 +139,8 @@ type Identities interface {
 	RemoveSystem(ctx context.Context, tx *store.Tx, resource azure.ResourceID) error
 	UserAssigned(ctx context.Context, tx *store.Tx, id azure.ResourceID) (principalID, clientID string, err error)
 	PrincipalType(ctx context.Context, tx *store.Tx, id string) (string, error)
+	// Living reports whether a principal is there and enabled: what it began may go on.
+	Living(ctx context.Context, tx *store.Tx, id string) (bool, error)
 }
 
 // prefix is what the type's RBAC actions begin with.

@@ -90,6 +90,13 @@ func (fakeIdentities) PrincipalType(_ context.Context, _ *store.Tx, id string) (
 	return azure.TypeUser, nil
 }
 
+// Living knows all but those whom a test has taken away.
+func (fakeIdentities) Living(ctx context.Context, tx *store.Tx, id string) (bool, error) {
+	var gone int
+	err := tx.QueryRow(ctx, `SELECT count(*) FROM fake_things WHERE key = $1`, "gone "+id).Scan(&gone)
+	return gone == 0, err
+}
+
 // world is a manager with a fake provider and four callers, whose tokens are their object ids.
 type world struct {
 	t       *testing.T
@@ -240,6 +247,13 @@ func (w *world) provider() Provider {
 			{
 				Name: "Test.Things/widgets", Versions: versions, Tracked: true, Identity: true, Unique: true, TakenCode: "WidgetTaken",
 				Validate: validate, Commit: commit, Delete: remove, Actions: []Action{poke, fail},
+				Move: func(ctx context.Context, tx *store.Tx, res *Resource, old azure.ResourceID) error {
+					if strings.HasPrefix(res.ID.Name(), "heavy") {
+						return azure.Errorf(409, "TooHeavy", "It is too heavy.")
+					}
+					_, err := tx.Exec(ctx, `UPDATE fake_things SET key = $1 WHERE key = $2`, res.ID.Key(), old.Key())
+					return err
+				},
 			},
 			{Name: "Test.Things/widgets/parts", Versions: versions, PageSize: 3, ListKey: "@odata.nextLink", Validate: validate, Commit: commit, Delete: remove},
 			{

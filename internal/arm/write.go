@@ -27,6 +27,12 @@ type request struct {
 	identity *identityRequest
 }
 
+// Limits of what is kept of an envelope as it was sent. A list holds many.
+const (
+	maxSKU  = 4 << 10 // bytes
+	maxKind = 256
+)
+
 func errContent(format string, args ...any) *azure.Error {
 	return azure.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid: "+format, args...)
 }
@@ -61,6 +67,9 @@ func decodeRequest(r *azure.Request) (*request, error) {
 	}
 	if s := req.SKU; len(s) > 0 && s[0] != '{' && string(s) != "null" {
 		return nil, errContent("'sku' is not an object.")
+	}
+	if k := req.Kind; len(req.SKU) > maxSKU || k != nil && len(*k) > maxKind {
+		return nil, errContent("'sku' is longer than %d bytes, or 'kind' than %d.", maxSKU, maxKind)
 	}
 	if req.Tags != nil {
 		if err := checkTags(*req.Tags); err != nil {
@@ -109,7 +118,7 @@ func (m *Manager) write(t *Type, patch bool) func(http.ResponseWriter, *azure.Re
 		if err != nil {
 			return err
 		}
-		if err := m.gate(ctx, id, Op{Target: id, Method: r.Method}); err != nil {
+		if err := m.gate(ctx, id, Op{Target: id, Method: r.Method, Body: req.Properties}); err != nil {
 			return err
 		}
 		if err := m.authorizeIdentities(ctx, r.Caller, id, req.identity); err != nil {

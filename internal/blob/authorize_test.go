@@ -116,3 +116,36 @@ func TestAddOnly(t *testing.T) {
 		t.Errorf("existing blob: %d %s", a.status, a.code())
 	}
 }
+
+// Who proves to be nobody leaves no trace for each attempt, neither in the log nor in memory.
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		s.container(t, "con")
+		before := s.rows(t, "audit_records")
+		for i, authorization := range []string{
+			"-", "Bearer nothing", "Bearer " + token(azure.Caller{ObjectID: "x", Audience: "https://vault.azure.net"}),
+			"SharedKey " + testAccount + ":bm8gc2lnbmF0dXJl", "SharedKey other:bm8gc2lnbmF0dXJl", "SharedKeyLite " + testAccount + ":x", "Basic x",
+		} {
+			for j := range 30 {
+				method := []string{"GET", "PUT", "DELETE"}[j%3]
+				a := s.do(t, method, "/con/b"+strings.Repeat("x", j), "", "Authorization", authorization, "X-Ms-Blob-Type", "BlockBlob")
+				if a.status < 400 || a.status == 500 {
+					t.Fatalf("%d %s: %d %s", i, authorization, a.status, a.body)
+				}
+			}
+		}
+		for i := range 30 {
+			if _, err := s.Storage.account(t.Context(), "nobody"+strings.Repeat("x", i%10)); err == nil {
+				t.Fatal("an account that is not there")
+			}
+		}
+		check(t, s.Audit.Close())
+		if n := s.rows(t, "audit_records") - before; n != 0 {
+			t.Errorf("%d records", n)
+		}
+		if n := len(s.accounts.entries); n > 1 {
+			t.Errorf("%d accounts in memory", n)
+		}
+	})
+}

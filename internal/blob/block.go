@@ -81,7 +81,7 @@ func insertBlock(tx *store.Tx, r *azure.Request, id, object string, size int64) 
 			return azure.Errorf(http.StatusBadRequest, "InvalidBlobOrBlock",
 				"The specified blob or block content is invalid: the block ID has %d characters, those of the blob's other uncommitted blocks have %d.", len(id), other)
 		}
-		_, err = tx.Exec(ctx, `INSERT INTO blob_garbage (object, since) SELECT object, $4 FROM blob_blocks WHERE container = $1 AND name = $2 AND block = $3`,
+		_, err = tx.Exec(ctx, `INSERT INTO blob_garbage (object, since) SELECT object, $4 FROM blob_blocks WHERE container = $1 AND name = $2 AND block = $3 `+onceGarbage,
 			t.container, t.name, id, now)
 		if err != nil {
 			return err

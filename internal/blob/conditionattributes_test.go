@@ -77,3 +77,73 @@ func TestRoleConditions(t *testing.T) {
 		}
 	})
 }
+
+// A condition that cannot be evaluated is not met, nor is its negation, whatever the action: on blobs, on containers, on
+// the account, in the resource manager. One that speaks of other actions alone leaves these as they are.
+func TestConditionsThatAreNotMet(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *server) {
+		s.container(t, "con")
+		s.put(t, "/con/b", []byte("x"))
+		const (
+			tags   = "@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs/tags:Project<$key_case_sensitive$>] StringEquals 'a'"
+			member = "@Principal[Microsoft.Directory/CustomSecurityAttributes/Id:Team_Name] StringEquals 'a'"
+			meta   = "@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/metadata:a] StringEquals 'a'"
+			path   = "@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringEquals 'b'"
+		)
+		requests := []struct{ method, url, body string }{
+			{"GET", "/con/b", ""},
+			{"HEAD", "/con/b", ""},
+			{"PUT", "/con/b", "y"},
+			{"PUT", "/con/b?comp=block&blockid=" + blockID(1), "y"},
+			{"PUT", "/con/b?comp=blocklist", "<BlockList/>"},
+			{"PUT", "/con/b?comp=metadata", ""},
+			{"DELETE", "/con/b", ""},
+			{"GET", "/con?restype=container&comp=list", ""},
+			{"GET", "/con?restype=container", ""},
+			{"PUT", "/other?restype=container", ""},
+			{"PUT", "/con?restype=container&comp=metadata", ""},
+			{"DELETE", "/con?restype=container", ""},
+			{"GET", "/?comp=list", ""},
+			{"GET", "/?restype=account&comp=properties", ""},
+		}
+		for i, condition := range []string{tags, "NOT " + tags, member, "NOT (" + member + ")", meta, path + " AND " + tags, tags + " OR " + member} {
+			caller := "caller" + blockID(i)
+			s.grant(t, caller, contributorRole, condition)
+			for _, r := range requests {
+				a := s.do(t, r.method, r.url, r.body, "Authorization", "Bearer "+token(azure.Caller{ObjectID: caller}), "X-Ms-Blob-Type", "BlockBlob")
+				if a.status != 403 {
+					t.Errorf("%s: %s %s: %d %s", condition, r.method, r.url, a.status, a.body)
+				}
+			}
+		}
+		// Of a container or an account no path is known.
+		s.grant(t, "pather", contributorRole, path)
+		for _, r := range requests {
+			want := map[bool]int{true: 200, false: 403}[r.url == "/con/b" && r.method != "PUT" && r.method != "DELETE"]
+			if want == 403 && strings.HasPrefix(r.url, "/con/b") {
+				continue // a write that is allowed
+			}
+			a := s.do(t, r.method, r.url, r.body, "Authorization", "Bearer "+token(azure.Caller{ObjectID: "pather"}))
+			if a.status != want {
+				t.Errorf("%s %s: %d, want %d: %s", r.method, r.url, a.status, want, a.body)
+			}
+		}
+		// The resource manager's own actions.
+		for _, condition := range []string{tags, "NOT " + tags, path} {
+			caller := "manager" + blockID(len(condition))
+			s.grant(t, caller, ownerRole, condition)
+			for _, r := range []struct{ method, path string }{
+				{"GET", testAccountID},
+				{"POST", testAccountID + "/listKeys"},
+				{"POST", testAccountID + "/regenerateKey"},
+				{"GET", testAccountID + "/blobServices/default/containers"},
+				{"DELETE", testAccountID},
+			} {
+				if a := s.armAs(t, caller, r.method, r.path+"?api-version=2023-05-01", `{"keyName":"key1"}`); a.status != 403 {
+					t.Errorf("%s: %s %s: %d %s", condition, r.method, r.path, a.status, a.body)
+				}
+			}
+		}
+	})
+}

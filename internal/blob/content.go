@@ -39,6 +39,10 @@ func insertPieces(ctx context.Context, tx *store.Tx, content int64, pieces []pie
 	return nil
 }
 
+// onceGarbage ends a statement that inserts into blob_garbage. Two transactions may see the same object replaced; on
+// PostgreSQL the second then runs again on what the first has left, where an insert without this ends in the violated key.
+const onceGarbage = `ON CONFLICT (object) DO NOTHING`
+
 // dropContent removes a blob's bytes. Objects that the content next (0 for none) goes on using stay. (EXCEPT is one pass
 // on both databases; NOT EXISTS is a search for each of 50,000 pieces.)
 func dropContent(ctx context.Context, tx *store.Tx, b *blob, next int64) error {
@@ -48,7 +52,7 @@ func dropContent(ctx context.Context, tx *store.Tx, b *blob, next int64) error {
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO blob_garbage (object, since)
 		SELECT object, CAST($3 AS BIGINT) FROM
-			(SELECT object FROM blob_pieces WHERE content = $1 EXCEPT SELECT object FROM blob_pieces WHERE content = $2) unused`,
+			(SELECT object FROM blob_pieces WHERE content = $1 EXCEPT SELECT object FROM blob_pieces WHERE content = $2) unused WHERE TRUE `+onceGarbage,
 		b.content, next, store.Micros(time.Now()))
 	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM blob_pieces WHERE content = $1`, b.content)
@@ -60,7 +64,7 @@ func dropContent(ctx context.Context, tx *store.Tx, b *blob, next int64) error {
 func dropBlocks(ctx context.Context, tx *store.Tx, b *blob) error {
 	_, err := tx.Exec(ctx, `INSERT INTO blob_garbage (object, since)
 		SELECT object, CAST($4 AS BIGINT) FROM
-			(SELECT object FROM blob_blocks WHERE container = $1 AND name = $2 EXCEPT SELECT object FROM blob_pieces WHERE content = $3) unused`,
+			(SELECT object FROM blob_blocks WHERE container = $1 AND name = $2 EXCEPT SELECT object FROM blob_pieces WHERE content = $3) unused WHERE TRUE `+onceGarbage,
 		b.container, b.name, b.content, store.Micros(time.Now()))
 	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM blob_blocks WHERE container = $1 AND name = $2`, b.container, b.name)

@@ -13,6 +13,7 @@
 //
 //   - An object is named by blob_pieces or blob_blocks rows of one blob, or by blob_garbage; never by both kinds.
 //     A transaction that takes the last name away adds the object to blob_garbage.
+//   - A small blob that replaces a small one keeps its content's number: only there does a content change.
 //   - A blob's row, its content and its conditions (If-Match, If-None-Match: *) change in one transaction, so a write is seen
 //     whole by every request that begins after it was answered, and not at all when it was refused.
 //   - A blob's bytes are verified before the transaction: the announced length, Content-MD5, x-ms-content-crc64. A
@@ -40,7 +41,8 @@
 //
 // Bearer tokens go by the actions and data actions of Microsoft's table, decided at the container (or the account); shared
 // keys may do everything that the firewall lets through. Every write, delete and denial is in the audit chain before the
-// answer, a write never later than its change; allowed reads are counted there. The firewall lets requests of the same server's media accounts pass when
+// answer, a write never later than its change; allowed reads are counted there. Requests without valid credentials are not
+// recorded, so that they do not fill the chain. The firewall lets requests of the same server's media accounts pass when
 // bypass holds AzureServices: only the server itself can get a token that names such a resource as its actor.
 //
 // Conditions of role assignments may ask for the account's and the container's name, the blob's path, a listing's prefix, and

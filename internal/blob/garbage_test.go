@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -114,26 +115,32 @@ func TestOrphansOfRunningUploadsStay(t *testing.T) {
 // there after the server was opened again, what was refused and not applied is not, and nothing is orphaned for ever.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
-	before, after := pattern(30_000), append(pattern(40_000), 1)
+	large, after := pattern(30_000), append(pattern(40_000), 1)
 	writes := []struct {
-		name string
-		want []byte
-		run  func(t *testing.T, s *server) []answer
+		name         string
+		before, want []byte
+		run          func(t *testing.T, s *server) []answer
 	}{
-		{"put inline", []byte("small"), func(t *testing.T, s *server) []answer {
+		{"put inline", large, []byte("small"), func(t *testing.T, s *server) []answer {
 			return []answer{s.do(t, "PUT", "/con/b", "small", "X-Ms-Blob-Type", "BlockBlob")}
 		}},
-		{"put object", after, func(t *testing.T, s *server) []answer {
+		{"put inline over inline", []byte("tiny"), []byte("small"), func(t *testing.T, s *server) []answer {
+			return []answer{s.do(t, "PUT", "/con/b", "small", "X-Ms-Blob-Type", "BlockBlob")}
+		}},
+		{"put object over inline", []byte("tiny"), after, func(t *testing.T, s *server) []answer {
 			return []answer{s.do(t, "PUT", "/con/b", string(after), "X-Ms-Blob-Type", "BlockBlob")}
 		}},
-		{"put blocks", after, func(t *testing.T, s *server) []answer {
+		{"put object", large, after, func(t *testing.T, s *server) []answer {
+			return []answer{s.do(t, "PUT", "/con/b", string(after), "X-Ms-Blob-Type", "BlockBlob")}
+		}},
+		{"put blocks", large, after, func(t *testing.T, s *server) []answer {
 			return []answer{
 				s.do(t, "PUT", "/con/b?comp=block&blockid="+blockID(1), string(after[:20_000])),
 				s.do(t, "PUT", "/con/b?comp=block&blockid="+blockID(2), string(after[20_000:])),
 				s.do(t, "PUT", "/con/b?comp=blocklist", "<BlockList><Latest>"+blockID(1)+"</Latest><Latest>"+blockID(2)+"</Latest></BlockList>"),
 			}
 		}},
-		{"delete", nil, func(t *testing.T, s *server) []answer { return []answer{s.do(t, "DELETE", "/con/b", "")} }},
+		{"delete", large, nil, func(t *testing.T, s *server) []answer { return []answer{s.do(t, "DELETE", "/con/b", "")} }},
 	}
 	type fault struct {
 		name, point string // of the database; "" is none
@@ -164,7 +171,7 @@ func TestCrashes(t *testing.T) {
 					c.objects = objects
 					s := open(t, c)
 					s.container(t, "con")
-					s.put(t, "/con/b", before)
+					s.put(t, "/con/b", w.before)
 					armed.Store(true)
 					if f.object != 0 {
 						objects.Fail("Put", append(make([]objecttest.Fault, at), f.object)...)
@@ -180,13 +187,19 @@ func TestCrashes(t *testing.T) {
 					s = open(t, c)
 					got := s.do(t, "GET", "/con/b", "")
 					isNew := got.status == 404 && w.want == nil || got.status == 200 && got.body == string(w.want)
-					isOld := got.status == 200 && got.body == string(before)
+					isOld := got.status == 200 && got.body == string(w.before)
 					if !isNew && (acknowledged || !isOld) {
 						t.Errorf("acknowledged %v, then got %d with %d bytes", acknowledged, got.status, len(got.body))
 					}
 					s.collectAll(t)
 					if n, pieces := objectCount(t, s.Objects), s.rows(t, "blob_pieces"); n != pieces {
 						t.Errorf("%d objects for %d pieces", n, pieces)
+					}
+					if n, all := s.rows(t, "blob_inline"), s.rows(t, "blob_blobs WHERE pieces = 0"); n != all {
+						t.Errorf("the bytes of %d blobs for %d", n, all)
+					}
+					if _, _, err := s.Audit.Verify(t.Context()); err != nil {
+						t.Errorf("the audit chain: %v", err)
 					}
 					// And once more, now without faults.
 					for _, a := range w.run(t, s) {
@@ -199,6 +212,78 @@ func TestCrashes(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// The same for what is written of containers and of blobs without their bytes, on both databases: what was acknowledged
+// is so, what was not applied is not, and asking again ends where it should.
+func TestFaultsBesideBytes(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []storetest.Fault{storetest.NotApplied, storetest.AnswerLost} {
+		for at := range 2 {
+			t.Run(fmt.Sprintf("%s/%d", fault, at), func(t *testing.T) {
+				storetest.EachURL(t, func(t *testing.T, url string) {
+					var faults storetest.Faults
+					c := newConfig(t, url)
+					c.fault = faults.Inject
+					s := open(t, c)
+					s.container(t, "con")
+					s.put(t, "/con/b", []byte("x"))
+					header := func(path, name, want string) func() bool {
+						return func() bool { return s.do(t, "HEAD", path, "").header.Get(name) == want }
+					}
+					status := func(path string, want int) func() bool {
+						return func() bool { return s.do(t, "HEAD", path, "").status == want }
+					}
+					for _, step := range []struct {
+						name, method, path string
+						done               func() bool
+						again              int // what asking again may be answered with, beside success
+					}{
+						{"make a container", "PUT", "/new?restype=container", status("/new?restype=container", 200), 409},
+						{"its metadata", "PUT", "/new?restype=container&comp=metadata", header("/new?restype=container", "X-Ms-Meta-A", "1"), 0},
+						{"a blob's metadata", "PUT", "/con/b?comp=metadata", header("/con/b", "X-Ms-Meta-A", "1"), 0},
+						{"a blob's tier", "PUT", "/con/b?comp=tier", header("/con/b", "X-Ms-Access-Tier", "Cool"), 0},
+						{"a blob's properties", "PUT", "/con/b?comp=properties", header("/con/b", "Content-Language", "de"), 0},
+						{"delete a container", "DELETE", "/new?restype=container", status("/new?restype=container", 404), 404},
+						{"delete one with a blob", "DELETE", "/con?restype=container", status("/con/b", 404), 404},
+					} {
+						run := func() answer {
+							header := []string{"X-Ms-Access-Tier", "Cool", "X-Ms-Blob-Content-Language", "de"}
+							if strings.HasSuffix(step.path, "comp=metadata") {
+								header = append(header, "X-Ms-Meta-A", "1")
+							}
+							return s.do(t, step.method, step.path, "", header...)
+						}
+						if step.done() {
+							t.Fatalf("%s: done before it was begun", step.name)
+						}
+						faults.Fail(fault, at)
+						a := run()
+						hit, now := faults.Clear(), step.done()
+						switch {
+						case a.status < 300 && !now, !hit && a.status >= 300:
+							t.Errorf("%s: %d, fault %v, done %v: %s", step.name, a.status, hit, now, a.body)
+						case strings.Contains(a.body, storetest.ErrFault.Error()):
+							t.Errorf("%s: an internal error reaches the client: %s", step.name, a.body)
+						}
+						if a := run(); a.status >= 300 && a.status != step.again || !step.done() {
+							t.Errorf("%s again: %d, done %v: %s", step.name, a.status, step.done(), a.body)
+						}
+					}
+					s.stop(t)
+					c.fault = nil
+					s = open(t, c)
+					if _, _, err := s.Audit.Verify(t.Context()); err != nil {
+						t.Errorf("the audit chain: %v", err)
+					}
+					s.collectAll(t)
+					if diff := cmp.Diff(map[string]int{}, s.allRows(t)); diff != "" {
+						t.Errorf("what is left: %s", diff)
+					}
+				})
+			})
 		}
 	}
 }

@@ -21,6 +21,7 @@ const (
 var versions = []string{
 	"2019-06-01", "2020-08-01-preview", "2021-01-01", "2021-02-01", "2021-04-01", "2021-06-01", "2021-08-01", "2021-09-01",
 	"2022-05-01", "2022-09-01", "2023-01-01", "2023-04-01", "2023-05-01", "2024-01-01", "2025-01-01", "2025-06-01", "2025-08-01",
+	"2026-04-01", "2026-06-01", "2026-09-01",
 }
 
 var accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
@@ -36,6 +37,7 @@ func (s *Storage) Provider() arm.Provider {
 			Delete: func(ctx context.Context, tx *store.Tx, res *arm.Resource) error {
 				return s.deleteAccount(ctx, tx, res.ID.Name())
 			},
+			Move: s.moveAccount,
 			Show: showAccount,
 			Actions: []arm.Action{
 				{Name: "listKeys", Handle: s.listKeys},

@@ -36,10 +36,15 @@ func (s *server) manage(t testing.TB) *armstorage.ClientFactory {
 // armDo sends a request to the resource manager as the owner.
 func (s *server) armDo(t testing.TB, method, path, body string) answer {
 	t.Helper()
+	return s.armAs(t, testOwner, method, path, body)
+}
+
+func (s *server) armAs(t testing.TB, caller, method, path, body string) answer {
+	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "https://management.keyreel.test"+path, strings.NewReader(body))
 	check(t, err)
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Authorization", "Bearer "+token(azure.Caller{ObjectID: testOwner, Audience: "https://management.azure.com"}))
+	r.Header.Set("Authorization", "Bearer "+token(azure.Caller{ObjectID: caller, Audience: "https://management.azure.com"}))
 	resp, err := s.client.Do(r)
 	check(t, err)
 	defer resp.Body.Close()

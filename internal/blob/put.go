@@ -151,8 +151,12 @@ func (s *Storage) replace(tx *store.Tx, r *azure.Request, cond *conditions, in *
 	now := time.Now()
 	in.container, in.name, in.content, in.pieces = old.container, old.name, newID(), int64(len(pieces))
 	in.etag, in.created, in.modified = newETag(), now, now
+	inline, overwrites := len(pieces) == 0, false
 	if old.exists() {
 		in.created = old.created
+		if overwrites = inline && old.pieces == 0; overwrites {
+			in.content = old.content
+		}
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO blob_blobs (container, name, content, pieces, size, etag, created, modified, properties)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -162,13 +166,16 @@ func (s *Storage) replace(tx *store.Tx, r *azure.Request, cond *conditions, in *
 	if err != nil {
 		return err
 	}
-	if len(pieces) > 0 {
-		err = insertPieces(ctx, tx, in.content, pieces)
+	if inline {
+		statement := `INSERT INTO blob_inline (content, data) VALUES ($1, $2)`
+		if overwrites {
+			statement = `UPDATE blob_inline SET data = $2 WHERE content = $1` // the database writes fewer pages
+		}
+		_, err = tx.Exec(ctx, statement, in.content, accessOf(r).account.data.Seal(plain, inlineAAD(in)...))
 	} else {
-		_, err = tx.Exec(ctx, `INSERT INTO blob_inline (content, data) VALUES ($1, $2)`,
-			in.content, accessOf(r).account.data.Seal(plain, inlineAAD(in)...))
+		err = insertPieces(ctx, tx, in.content, pieces)
 	}
-	if err == nil && old.exists() {
+	if err == nil && old.exists() && !overwrites {
 		err = dropContent(ctx, tx, &old.blob, in.content)
 	}
 	if err == nil && old.blocks {

@@ -97,6 +97,10 @@ func (s *Storage) lookup(r *http.Request) (*azure.Route, map[string]string, erro
 	if err != nil {
 		return nil, nil, azure.Errorf(http.StatusBadRequest, "InvalidQueryParameterValue", "The query string cannot be parsed: %v.", err)
 	}
+	if lowered := lowerNames(query); lowered != nil {
+		query = lowered
+		r.URL.RawQuery = query.Encode()
+	}
 	level, vars, err := s.split(r, query)
 	if err != nil {
 		return nil, nil, err
@@ -107,6 +111,24 @@ func (s *Storage) lookup(r *http.Request) (*azure.Route, map[string]string, erro
 		return nil, nil, unknownOperation(key)
 	}
 	return row, vars, nil
+}
+
+// lowerNames gives a query's parameters their names in lower case, in which they are known: what is not recognized would
+// be another operation (Put Blob for Set Blob Metadata). It returns nil when all are.
+func lowerNames(query url.Values) url.Values {
+	odd := false
+	for name := range query {
+		odd = odd || name != strings.ToLower(name)
+	}
+	if !odd {
+		return nil
+	}
+	lowered := make(url.Values, len(query))
+	for name, values := range query {
+		name = strings.ToLower(name)
+		lowered[name] = append(lowered[name], values...)
+	}
+	return lowered
 }
 
 func (s *Storage) split(r *http.Request, query url.Values) (level string, vars map[string]string, err error) {

@@ -187,6 +187,7 @@ func (noIdentities) UserAssigned(context.Context, *store.Tx, azure.ResourceID) (
 func (noIdentities) PrincipalType(context.Context, *store.Tx, string) (string, error) {
 	return azure.TypeServicePrincipal, nil
 }
+func (noIdentities) Living(context.Context, *store.Tx, string) (bool, error) { return true, nil }
 
 // token is a fake bearer token: the caller as JSON in hexadecimal.
 func token(c azure.Caller) string {

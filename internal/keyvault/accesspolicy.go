@@ -160,7 +160,7 @@ func (v *Vaults) updateAccessPolicies(w http.ResponseWriter, r *azure.Request) e
 	var after properties
 	var stored arm.Resource
 	err = v.DB.Update(r.Context(), func(tx *store.Tx) error {
-		return v.Manager.Update(r.Context(), tx, id, func(res *arm.Resource) error {
+		err := v.Manager.Update(r.Context(), tx, id, func(res *arm.Resource) error {
 			after = properties{}
 			if err := json.Unmarshal(res.Properties, &after); err != nil {
 				return err
@@ -174,6 +174,10 @@ func (v *Vaults) updateAccessPolicies(w http.ResponseWriter, r *azure.Request) e
 			stored = *res
 			return err
 		})
+		if err != nil {
+			return err
+		}
+		return v.vaultChanged(r.Context(), tx, id.Name())
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	_ "crypto/sha256"
 	_ "crypto/sha512"
 	"crypto/x509"
+	"database/sql"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -103,31 +104,31 @@ func (v *Vaults) use(op string) func(c *call) (*result, error) {
 
 // loadForUse returns a key that op may be done with now, and its private half when op needs it.
 func (v *Vaults) loadForUse(c *call, version, op string) (*key, *rsa.PrivateKey, error) {
-	var k *key
-	var private *rsa.PrivateKey
-	var sealed []byte
-	var drops uint64
-	err := v.DB.View(c.Context(), func(tx *store.Tx) (err error) {
-		private, sealed = nil, nil
-		if k, err = findKey(c.Context(), tx, c.vault.ID, c.Vars["name"], version); err != nil {
-			return err
-		}
-		if err := k.allow(op, time.Now()); err != nil {
-			return err
-		}
-		if !slices.Contains([]string{opDecrypt, opUnwrapKey, opSign}, op) {
-			return nil
-		}
-		if private, drops = v.privates.get(k.id()); private != nil {
-			return nil
-		}
-		return tx.QueryRow(c.Context(), `SELECT private FROM keyvault_versions WHERE vault = $1 AND name = $2 AND serial = $3`,
-			k.vault, strings.ToLower(k.name), k.serial).Scan(&sealed)
-	})
-	if err != nil || sealed == nil {
-		return k, private, err
+	drops := v.privates.dropped()
+	k, err := v.key(c.Context(), c.vault.ID, c.Vars["name"], version)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := k.allow(op, time.Now()); err != nil || !slices.Contains([]string{opDecrypt, opUnwrapKey, opSign}, op) {
+		return k, nil, err
 	}
 	id := k.id()
+	private := v.privates.get(id)
+	if private != nil {
+		return k, private, nil
+	}
+	var sealed []byte
+	err = v.DB.View(c.Context(), func(tx *store.Tx) error {
+		err := tx.QueryRow(c.Context(), `SELECT private FROM keyvault_versions WHERE vault = $1 AND name = $2 AND serial = $3`,
+			id.vault, id.name, k.serial).Scan(&sealed)
+		if errors.Is(err, sql.ErrNoRows) { // purged since
+			return keyNotFound(k.name, version)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
 	der, err := v.Keyring.Open(sealed, privateAAD(id)...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the private key of %s version %s: %w", k.name, k.version, err)

@@ -6,11 +6,16 @@
 //
 //   - A private key exists in the clear only in memory: its row holds PKCS#8 sealed under associated data that names
 //     the vault, the key and the version, so a row moved elsewhere does not open. No operation returns it.
-//   - Every request reads the vault and the key anew. A key that was disabled, deleted or has left its time window, an
-//     access policy or firewall rule that changed and a vault that was deleted decide the next request, on every node;
-//     a role that was taken away does as package rbac promises. The cache holds parsed private keys and decides nothing.
+//   - Vaults and keys that were used are kept in memory, as package rowcache does it: what this process changes of them,
+//     a key disabled or deleted, an access policy, a firewall rule, a vault that is deleted, decides its next request;
+//     what another node changes is seen within 5 s, and a node that cannot ask for changes answers nothing. A key's time
+//     window is compared with the clock on each request. A change of a key whose outcome is unknown is looked up before
+//     the next use. A role that was taken away decides as package rbac promises.
+//   - Private keys that were opened are kept parsed, 256 at most, and decide nothing; those of a key that is disabled or
+//     deleted, or of a vault that is deleted, are dropped at once (on another node when the key is next asked for).
 //   - Nothing is answered that is not in the audit log: the record is durable before the answer is written, and when
-//     it cannot be written the answer is 500 without the result.
+//     it cannot be written the answer is 500 without the result. Refused tokens are counted by vault and operation, so
+//     that nobody without one makes the log grow; requests without any token are not recorded.
 //   - A vault's name, and a key's, is taken from its creation until it is purged. Purge protection stops every purge
 //     but the one at the end of the retention period, and cannot be turned off.
 //   - Every right in the data plane comes from a role assignment (enableRbacAuthorization) or an access policy, never
@@ -41,4 +46,5 @@
 //   - "all" in an access policy does not include purge, which has to be named.
 //   - ipRules take IPv6 too. virtualNetworkRules are stored and match nothing. networkAcls needs a defaultAction.
 //   - A vault belongs to the server's one tenant.
+//   - A refusal by a deny assignment names it and says "DecisionReason: null": the service's own word is not documented.
 package keyvault

@@ -3,7 +3,6 @@ package keyvault
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -172,7 +171,10 @@ func (v *Vaults) createKey(c *call) (*result, error) {
 			return err
 		}
 		made = k
-		return made.insert(ctx, tx, sealed, now)
+		if err := made.insert(ctx, tx, sealed, now); err != nil {
+			return err
+		}
+		return v.versionChanged(ctx, tx, &made)
 	})
 	if err != nil {
 		return nil, err
@@ -182,19 +184,15 @@ func (v *Vaults) createKey(c *call) (*result, error) {
 
 // current reads the vault's properties again inside a change, so that nothing is written into a vault that was deleted
 // since the call began, and no key is purged after purge protection was enabled.
-func (v *Vaults) current(ctx context.Context, tx *store.Tx, c *call) (properties, error) {
-	var p properties
-	res, err := v.findVault(ctx, tx, c.resource.ID.Name())
+func (v *Vaults) current(ctx context.Context, tx *store.Tx, c *call) (*properties, error) {
+	found, err := v.findVault(ctx, tx, c.resource.ID.Name())
 	if err != nil {
-		return p, err
+		return nil, err
 	}
-	if err := json.Unmarshal(res.Properties, &p); err != nil {
-		return p, err
+	if found.properties.ID != c.vault.ID {
+		return nil, vaultNotFound(c.resource.ID.Name())
 	}
-	if p.ID != c.vault.ID {
-		return p, vaultNotFound(c.resource.ID.Name())
-	}
-	return p, nil
+	return &found.properties, nil
 }
 
 // version is the path's version; empty for the current one. What is no version is one that does not exist, unless it
@@ -215,11 +213,7 @@ func (v *Vaults) getKey(c *call) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	var k *key
-	err = v.DB.View(c.Context(), func(tx *store.Tx) (err error) {
-		k, err = findKey(c.Context(), tx, c.vault.ID, c.Vars["name"], version)
-		return err
-	})
+	k, err := v.key(c.Context(), c.vault.ID, c.Vars["name"], version)
 	if err != nil {
 		return nil, err
 	}
@@ -237,6 +231,9 @@ func (v *Vaults) updateKey(c *call) (*result, error) {
 	}
 	var k *key
 	err = v.update(c, func(ctx context.Context, tx *store.Tx) (err error) {
+		if _, err := v.current(ctx, tx, c); err != nil {
+			return err
+		}
 		if k, err = findKey(ctx, tx, c.vault.ID, c.Vars["name"], version); err != nil {
 			return err
 		}
@@ -247,7 +244,10 @@ func (v *Vaults) updateKey(c *call) (*result, error) {
 		if !k.enabled {
 			tx.AfterCommit(func() { v.privates.dropKey(k.vault, strings.ToLower(k.name)) })
 		}
-		return k.save(ctx, tx)
+		if err := k.save(ctx, tx); err != nil {
+			return err
+		}
+		return v.versionChanged(ctx, tx, k)
 	})
 	if err != nil {
 		return nil, err
@@ -258,6 +258,9 @@ func (v *Vaults) updateKey(c *call) (*result, error) {
 func (v *Vaults) deleteKey(c *call) (*result, error) {
 	var k *key
 	err := v.update(c, func(ctx context.Context, tx *store.Tx) (err error) {
+		if _, err := v.current(ctx, tx, c); err != nil {
+			return err
+		}
 		if k, err = findKey(ctx, tx, c.vault.ID, c.Vars["name"], ""); err != nil {
 			return err
 		}
@@ -266,7 +269,10 @@ func (v *Vaults) deleteKey(c *call) (*result, error) {
 		tx.AfterCommit(func() { v.privates.dropKey(k.vault, strings.ToLower(k.name)) })
 		_, err = tx.Exec(ctx, `UPDATE keyvault_keys SET deleted = $1, purge = $2 WHERE vault = $3 AND name = $4`,
 			store.Micros(k.deleted), store.Micros(k.purge), k.vault, strings.ToLower(k.name))
-		return err
+		if err != nil {
+			return err
+		}
+		return v.keyChanged(ctx, tx)
 	})
 	if err != nil {
 		return nil, err
@@ -289,6 +295,9 @@ func (v *Vaults) getDeletedKey(c *call) (*result, error) {
 func (v *Vaults) recoverKey(c *call) (*result, error) {
 	var k *key
 	err := v.update(c, func(ctx context.Context, tx *store.Tx) (err error) {
+		if _, err := v.current(ctx, tx, c); err != nil {
+			return err
+		}
 		if k, err = findDeletedKey(ctx, tx, c.vault.ID, c.Vars["name"], time.Now()); err != nil {
 			return err
 		}

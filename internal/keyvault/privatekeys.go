@@ -9,8 +9,8 @@ import (
 // keyID names one version of a key.
 type keyID struct{ vault, name, version string } // name in lower case
 
-// privateKeys keeps the private keys that were used last, parsed and with their CRT values. It decides nothing: whether
-// a key may be used is read from the database every time.
+// privateKeys keeps the private keys that were used last, parsed and with their CRT values. It decides nothing: a key's
+// row says whether it may be used.
 type privateKeys struct {
 	mu    sync.Mutex
 	size  int
@@ -28,18 +28,25 @@ func newPrivateKeys(size int) *privateKeys {
 	return &privateKeys{size: size, byID: map[keyID]*list.Element{}, order: list.New()}
 }
 
-// get returns a key, or nil and what put needs to know.
-func (p *privateKeys) get(id keyID) (key *rsa.PrivateKey, drops uint64) {
+// dropped is what put needs to know from before the key was found fit for use.
+func (p *privateKeys) dropped() (drops uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.drops
+}
+
+// get returns a key, or nil.
+func (p *privateKeys) get(id keyID) *rsa.PrivateKey {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.byID[id]; e != nil {
 		p.order.MoveToFront(e)
-		return e.Value.(privateKey).key, p.drops
+		return e.Value.(privateKey).key
 	}
-	return nil, p.drops
+	return nil
 }
 
-// put keeps a key that was read after get, unless keys were dropped since: it may have been one of them.
+// put keeps a key, unless keys were dropped since drops was asked for: it may have been one of them.
 func (p *privateKeys) put(id keyID, key *rsa.PrivateKey, drops uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -88,9 +88,10 @@ func (v *Vaults) Provider() arm.Provider {
 			Validate:  v.validateVault,
 			Commit:    v.commitVault,
 			Delete:    v.deleteVault,
+			Move:      v.moveVault,
 			Show:      showVault,
 		}},
-		Commands: v.commands(),
+		Commands: append(v.commands(), managedHSMs()...),
 	}
 }
 
@@ -263,14 +264,14 @@ func (body *request) applyTo(p *properties, tenant string) error {
 
 // commitVault takes the name of a new vault, or gives it back to a recovered one.
 func (v *Vaults) commitVault(ctx context.Context, tx *store.Tx, w *arm.Write) error {
-	if w.Old != nil {
-		return nil
+	name := w.New.ID.Name()
+	if err := v.vaultChanged(ctx, tx, name); err != nil || w.Old != nil {
+		return err
 	}
 	var p properties
 	if err := json.Unmarshal(w.New.Properties, &p); err != nil {
 		return err
 	}
-	name := w.New.ID.Name()
 	n, err := tx.Exec(ctx, `UPDATE keyvault_vaults SET deleted = 0, purge = 0 WHERE name = $1 AND id = $2`, strings.ToLower(name), p.ID)
 	if err != nil || n == 1 {
 		return err
@@ -294,8 +295,11 @@ func (v *Vaults) deleteVault(ctx context.Context, tx *store.Tx, res *arm.Resourc
 	now := time.Now()
 	_, err = tx.Exec(ctx, `UPDATE keyvault_vaults SET deleted = $1, purge = $2, location = $3, tags = $4, properties = $5 WHERE id = $6`,
 		store.Micros(now), store.Micros(now.Add(p.retention())), res.Location, string(tags), string(res.Properties), p.ID)
+	if err != nil {
+		return err
+	}
 	tx.AfterCommit(func() { v.privates.dropVault(p.ID) })
-	return err
+	return v.vaultChanged(ctx, tx, res.ID.Name())
 }
 
 func showVault(_ context.Context, _ *store.Tx, res *arm.Resource, view arm.View) (any, error) {

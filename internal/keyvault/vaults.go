@@ -38,6 +38,7 @@ type Options struct {
 type Vaults struct {
 	Options
 	operations []operation
+	rows       rows
 	privates   *privateKeys
 	stop       context.CancelFunc
 	swept      sync.WaitGroup

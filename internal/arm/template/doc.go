@@ -17,7 +17,7 @@
 //
 // The template schemas 2015-01-01 and 2019-04-01 and the function reference
 // (https://learn.microsoft.com/azure/azure-resource-manager/templates/syntax), with comments, strings of several lines and
-// names without quotes, as az sends one. Divergences: symbolic resource names
-// (languageVersion 2.0), functions and types of the template's own, lambdas, linked templates and parameters from a key
-// vault are refused, not ignored; uniqueString gives other strings than Azure's, equal for equal arguments all the same.
+// names without quotes, as az sends one; languageVersion 2.0 with symbolic names and types, functions of the template's own
+// and lambdas, as Bicep writes them. Divergences: imports, extensions, linked templates and parameters from a key vault are
+// refused, not ignored; the functions for networks and zones are not known. uniqueString and guid give Azure's strings.
 package template

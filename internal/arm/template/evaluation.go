@@ -21,8 +21,11 @@ type evaluation struct {
 	rt       Runtime         // nil before resources are deployed
 	defaults bool            // in a parameter's default
 	loops    map[string]int64
-	verbatim bool // "template" members of nested deployments stay as they are
-	depth    int
+	locals   map[string]any // parameters of the lambdas around it, by lower-case name
+	// arguments of the template's own function that it stands in, by lower-case name; nil outside of one.
+	arguments map[string]any
+	verbatim  bool // "template" members of nested deployments stay as they are
+	depth     int
 }
 
 // spend counts what a function takes and makes, and what goes into a result. It keeps an evaluation that doubles a value
@@ -34,6 +37,28 @@ func (e *evaluation) spend(v any) error {
 	}
 	return nil
 }
+
+// visit counts a value that is looked at, without what is in it. A loop evaluates what is written once many times.
+func (e *evaluation) visit(v any) error {
+	switch v := v.(type) {
+	case string:
+		e.d.budget -= 1 + len(v)/16
+	case map[string]any:
+		e.d.budget -= objectWeight + propertyWeight*len(v)
+	default:
+		e.d.budget--
+	}
+	if e.d.budget < 0 {
+		return errWork
+	}
+	return nil
+}
+
+// Weights of an object and of each of its properties: they take more memory than elements of arrays.
+const (
+	objectWeight   = 8
+	propertyWeight = 2
+)
 
 // weight is how much a value holds, or something above the limit.
 func weight(v any, limit int) int {
@@ -48,7 +73,9 @@ func weight(v any, limit int) int {
 			}
 		}
 	case map[string]any:
-		for _, item := range v {
+		n = objectWeight
+		for name, item := range v {
+			n += propertyWeight + len(name)/16
 			if n += weight(item, limit-n); n > limit {
 				break
 			}
@@ -63,6 +90,9 @@ func (e *evaluation) value(v any) (any, error) {
 		return nil, fmt.Errorf("it is nested deeper than %d", 4*maxDepth)
 	}
 	defer func() { e.depth-- }()
+	if err := e.visit(v); err != nil {
+		return nil, err
+	}
 	switch v := v.(type) {
 	case string:
 		switch {
@@ -225,7 +255,7 @@ func (e *evaluation) node(n *node) (any, error) {
 		return nil, err
 	}
 	if n.index == nil {
-		return member(of, n.member)
+		return e.member(of, n.member)
 	}
 	index, err := e.node(n.index)
 	if err != nil {
@@ -233,7 +263,7 @@ func (e *evaluation) node(n *node) (any, error) {
 	}
 	switch index := index.(type) {
 	case string:
-		return member(of, index)
+		return e.member(of, index)
 	case int64:
 		list, ok := of.([]any)
 		if !ok {
@@ -247,10 +277,15 @@ func (e *evaluation) node(n *node) (any, error) {
 	return nil, fmt.Errorf("'%s' is neither the name of a property nor an index", typeOf(index))
 }
 
-func member(of any, name string) (any, error) {
+func (e *evaluation) member(of any, name string) (any, error) {
 	object, ok := of.(map[string]any)
 	if !ok {
 		return nil, fmt.Errorf("the property '%s' is taken from '%s', which is not an object", name, typeOf(of))
+	}
+	if _, exact := object[name]; !exact { // all names are compared
+		if e.d.budget -= len(object) / 4; e.d.budget < 0 {
+			return nil, errWork
+		}
 	}
 	v, ok := find(object, name)
 	if !ok {
@@ -273,6 +308,16 @@ func (e *evaluation) call(n *node) (any, error) {
 			return e.node(n.args[2])
 		}
 		return nil, fmt.Errorf("the condition of 'if' is '%s', not a boolean", typeOf(condition))
+	}
+	switch {
+	case n.call == "lambdavariables":
+		return e.local(n)
+	case n.call == "lambda":
+		return nil, errors.New("a lambda stands where no function takes one")
+	case lambdaFunctions[n.call].max > 0:
+		return e.higher(n)
+	case e.d.t.functions[n.call] != nil:
+		return e.callUser(n, e.d.t.functions[n.call])
 	}
 	f, ok := functions[n.call]
 	if !ok && strings.HasPrefix(n.call, "list") {
@@ -314,6 +359,13 @@ func (e *evaluation) call(n *node) (any, error) {
 }
 
 func (e *evaluation) parameter(name string) (any, error) {
+	if e.arguments != nil {
+		v, ok := e.arguments[strings.ToLower(name)]
+		if !ok {
+			return nil, fmt.Errorf("the function's parameter '%s' is not found", name)
+		}
+		return v, nil
+	}
 	section, err := e.d.t.section("parameters")
 	if err != nil {
 		return nil, err
@@ -329,6 +381,9 @@ func (e *evaluation) parameter(name string) (any, error) {
 
 // variable evaluates a variable once.
 func (e *evaluation) variable(name string) (any, error) {
+	if e.arguments != nil {
+		return nil, errors.New("a function of the template's own cannot use variables")
+	}
 	key := strings.ToLower(name)
 	if v, ok := e.d.variables[key]; ok {
 		return v, nil

@@ -115,6 +115,10 @@ func (p *expressionParser) primary(depth int) (*node, error) {
 	if name == "" {
 		return nil, fmt.Errorf("'%s' is not the beginning of a value", p.s[p.pos:min(len(p.s), p.pos+1)])
 	}
+	if p.take('.') { // of a function of the template's own: its namespace
+		p.space()
+		name += "." + p.name()
+	}
 	if !p.take('(') {
 		return nil, fmt.Errorf("'(' is needed after '%s'", name)
 	}

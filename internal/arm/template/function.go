@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // function is a function of the expression language.
@@ -34,7 +33,10 @@ var functions = map[string]function{
 	"length": {1, 1, length}, "empty": {1, 1, isEmpty}, "contains": {2, 2, contains}, "first": {1, 1, first}, "last": {1, 1, last},
 	"take": {2, 2, take}, "skip": {2, 2, skip}, "range": {2, 2, numbers}, "array": {1, 1, toArray}, "createarray": {0, -1, createArray},
 	"createobject": {0, -1, createObject}, "union": {2, -1, union}, "intersection": {2, -1, intersection}, "coalesce": {1, -1, coalesce},
-	"items": {1, 1, items}, "flatten": {1, 1, flatten}, "objectkeys": {1, 1, objectKeys}, "tryget": {2, 2, tryGet},
+	"items": {1, 1, items}, "flatten": {1, 1, flatten}, "objectkeys": {1, 1, objectKeys}, "tryget": {2, -1, tryGet},
+	"shallowmerge": {1, 1, shallowMerge}, "fail": {1, 1, fail},
+	"datauri": {1, 1, toDataURI}, "datauritostring": {1, 1, fromDataURI},
+	"datetimeadd": {2, 3, dateTimeAdd}, "datetimefromepoch": {1, 1, dateTimeFromEpoch}, "datetimetoepoch": {1, 1, dateTimeToEpoch},
 
 	"equals": {2, 2, func(_ *evaluation, a []any) (any, error) { return equal(a[0], a[1]), nil }},
 	"less":   {2, 2, ordered(func(o int) bool { return o < 0 })}, "lessorequals": {2, 2, ordered(func(o int) bool { return o <= 0 })},
@@ -49,11 +51,13 @@ var functions = map[string]function{
 
 	"resourceid": {2, -1, resourceID}, "subscriptionresourceid": {2, -1, subscriptionResourceID}, "extensionresourceid": {3, -1, extensionResourceID},
 	"tenantresourceid": {2, -1, tenantResourceID}, "reference": {1, 3, reference},
+	"resourceinfo": {1, 1, resourceInfo}, "references": {1, 2, references}, "managementgroup": {0, 1, noManagementGroup},
 	"resourcegroup": {0, 0, scopeObject(func(s *Scope) map[string]any { return s.ResourceGroup })},
 	"subscription":  {0, 0, scopeObject(func(s *Scope) map[string]any { return s.Subscription })},
 	"tenant":        {0, 0, scopeObject(func(s *Scope) map[string]any { return s.Tenant })},
 	"environment":   {0, 0, scopeObject(func(s *Scope) map[string]any { return s.Environment })},
 	"deployment":    {0, 0, scopeObject(func(s *Scope) map[string]any { return s.Deployment })},
+	"deployer":      {0, 0, scopeObject(func(s *Scope) map[string]any { return s.Deployer })},
 }
 
 func always(v any) func(*evaluation, []any) (any, error) {
@@ -251,8 +255,9 @@ func equal(a, b any) bool {
 		if !ok || len(a) != len(object) {
 			return false
 		}
+		known := properties{object: object}
 		for name, v := range a {
-			if w, ok := find(object, name); !ok || !equal(v, w) {
+			if w, ok := known.find(name); !ok || !equal(v, w) {
 				return false
 			}
 		}
@@ -369,55 +374,4 @@ func toBool(_ *evaluation, args []any) (any, error) {
 		return nil, errors.New("the string is neither 'true' nor 'false'")
 	}
 	return nil, wants(0, "a string or integer", args[0])
-}
-
-// utcNow formats the deployment's time by the patterns of .NET that templates use.
-func utcNow(e *evaluation, args []any) (any, error) {
-	if !e.defaults {
-		return nil, errors.New("it is allowed in the default of a parameter alone")
-	}
-	pattern := "yyyyMMddTHHmmssZ"
-	if len(args) == 1 {
-		var err error
-		if pattern, err = textAt(args, 0); err != nil {
-			return nil, err
-		}
-	}
-	now := e.d.scope.Now.UTC()
-	switch pattern {
-	case "u":
-		return now.Format("2006-01-02 15:04:05Z"), nil
-	case "d":
-		return now.Format("01/02/2006"), nil
-	case "o":
-		return now.Format("2006-01-02T15:04:05.0000000Z"), nil
-	case "s":
-		return now.Format("2006-01-02T15:04:05"), nil
-	}
-	return formatTime(now, pattern), nil
-}
-
-func formatTime(t time.Time, pattern string) string {
-	var b strings.Builder
-	for i := 0; i < len(pattern); {
-		n := 1
-		for i+n < len(pattern) && pattern[i+n] == pattern[i] {
-			n++
-		}
-		word := pattern[i : i+n]
-		layout := map[string]string{
-			"yyyy": "2006", "yy": "06", "MMMM": "January", "MMM": "Jan", "MM": "01", "M": "1", "dd": "02", "d": "2", "HH": "15", "hh": "03", "h": "3",
-			"mm": "04", "m": "4", "ss": "05", "s": "5", "tt": "PM", "dddd": "Monday", "ddd": "Mon",
-		}[word]
-		switch {
-		case layout != "":
-			b.WriteString(t.Format(layout))
-		case strings.Trim(word, "fF") == "":
-			b.WriteString((fmt.Sprintf("%09d", t.Nanosecond()) + strings.Repeat("0", n))[:n])
-		default:
-			b.WriteString(word)
-		}
-		i += n
-	}
-	return b.String()
 }

@@ -12,6 +12,10 @@ import (
 // maxDepth bounds how deep JSON and expressions may be nested.
 const maxDepth = 100
 
+// maxPath is how long, in bytes, the path of a value is told on to those within: with names as long as the template,
+// paths would take its length squared.
+const maxPath = 200
+
 // document is JSON with the line of each value, by its path ("resources[0].name").
 //
 // Values are nil, bool, int64, float64, string, []any and map[string]any.
@@ -61,7 +65,9 @@ func (r *reader) value(path string, depth int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.lines[path] = r.here()
+	if _, known := r.lines[path]; !known {
+		r.lines[path] = r.here()
+	}
 	switch token := token.(type) {
 	case json.Number:
 		return number(token)
@@ -69,7 +75,7 @@ func (r *reader) value(path string, depth int) (any, error) {
 		if token == '[' {
 			list := []any{}
 			for i := 0; r.dec.More(); i++ {
-				v, err := r.value(path+"["+strconv.Itoa(i)+"]", depth+1)
+				v, err := r.value(element(path, i), depth+1)
 				if err != nil {
 					return nil, err
 				}
@@ -78,16 +84,17 @@ func (r *reader) value(path string, depth int) (any, error) {
 			_, err = r.dec.Token()
 			return list, err
 		}
-		object := map[string]any{}
+		object, seen := map[string]any{}, map[string]bool{}
 		for r.dec.More() {
 			key, err := r.dec.Token()
 			if err != nil {
 				return nil, err
 			}
 			name, _ := key.(string)
-			if _, twice := find(object, name); twice {
+			if seen[fold(name)] {
 				return nil, fmt.Errorf("the property '%s' is there twice", name)
 			}
+			seen[fold(name)] = true
 			if object[name], err = r.value(join(path, name), depth+1); err != nil {
 				return nil, err
 			}
@@ -106,11 +113,22 @@ func number(n json.Number) (any, error) {
 	return n.Float64()
 }
 
+// join is the path of a property, and element that of an array's element; below a long path all is where that is.
 func join(path, name string) string {
-	if path == "" {
+	switch {
+	case path == "":
 		return name
+	case len(path) > maxPath:
+		return path
 	}
 	return path + "." + name
+}
+
+func element(path string, i int) string {
+	if len(path) > maxPath {
+		return path
+	}
+	return path + "[" + strconv.Itoa(i) + "]"
 }
 
 // find returns a property of an object by name in any case.
@@ -124,6 +142,29 @@ func find(object map[string]any, name string) (any, bool) {
 		}
 	}
 	return nil, false
+}
+
+// fold is the form in which names are equal whatever their case.
+func fold(name string) string { return strings.ToLower(strings.ToUpper(name)) }
+
+// properties finds many of an object's properties by name in any case.
+type properties struct {
+	object map[string]any
+	folded map[string]string // names by their folded form; made when it is needed
+}
+
+func (p *properties) find(name string) (any, bool) {
+	if v, ok := p.object[name]; ok {
+		return v, true
+	}
+	if p.folded == nil {
+		p.folded = make(map[string]string, len(p.object))
+		for name := range p.object {
+			p.folded[fold(name)] = name
+		}
+	}
+	name, ok := p.folded[fold(name)]
+	return p.object[name], ok
 }
 
 // Strict turns what templates may be written in into JSON, each value on the line where it was: comments go, strings of

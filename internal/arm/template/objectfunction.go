@@ -54,7 +54,7 @@ func union(e *evaluation, args []any) (any, error) {
 				return nil, err
 			}
 			for _, item := range list {
-				if e.d.budget -= len(result) / 16; e.d.budget < 0 {
+				if e.d.budget -= len(result) * (1 + weight(item, maxText)/4) / 16; e.d.budget < 0 {
 					return nil, errWork
 				}
 				if !slices.ContainsFunc(result, func(has any) bool { return equal(has, item) }) {
@@ -69,13 +69,12 @@ func union(e *evaluation, args []any) (any, error) {
 
 func merge(a, b map[string]any) map[string]any {
 	result := maps.Clone(a)
+	known := properties{object: a}
 	for name, v := range b {
-		for has := range a {
-			if has != name && strings.EqualFold(has, name) {
-				delete(result, has)
-			}
+		old, there := known.find(name)
+		if _, exact := a[name]; there && !exact {
+			delete(result, known.folded[fold(name)])
 		}
-		old, _ := find(a, name)
 		inner, isObject := old.(map[string]any)
 		if object, ok := v.(map[string]any); ok && isObject {
 			v = merge(inner, object)
@@ -94,8 +93,9 @@ func intersection(e *evaluation, args []any) (any, error) {
 			if !ok {
 				return nil, wants(i+1, "an object", arg)
 			}
+			known := properties{object: object}
 			maps.DeleteFunc(result, func(name string, v any) bool {
-				w, ok := find(object, name)
+				w, ok := known.find(name)
 				return !ok || !equal(v, w)
 			})
 		}
@@ -107,7 +107,7 @@ func intersection(e *evaluation, args []any) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			if e.d.budget -= len(result) * len(list) / 16; e.d.budget < 0 {
+			if e.d.budget -= len(list) * weight(result, maxText) / 16; e.d.budget < 0 {
 				return nil, errWork
 			}
 			result = slices.DeleteFunc(result, func(v any) bool {
@@ -168,20 +168,59 @@ func flatten(_ *evaluation, args []any) (any, error) {
 	return flat, nil
 }
 
+// tryGet follows names and indexes as far as there is something.
 func tryGet(_ *evaluation, args []any) (any, error) {
-	switch of := args[0].(type) {
-	case map[string]any:
-		name, err := textAt(args, 1)
-		v, _ := find(of, name)
-		return v, err
-	case []any:
-		i, err := intAt(args, 1)
-		if err == nil && i >= 0 && i < int64(len(of)) {
-			return of[i], nil
+	of := args[0]
+	for i := 1; i < len(args); i++ {
+		switch object := of.(type) {
+		case map[string]any:
+			name, err := textAt(args, i)
+			if err != nil {
+				return nil, err
+			}
+			of, _ = find(object, name)
+		case []any:
+			n, err := intAt(args, i)
+			if err != nil {
+				return nil, err
+			}
+			if of = nil; n >= 0 && n < int64(len(object)) {
+				of = object[n]
+			}
+		default:
+			return nil, nil
 		}
+	}
+	return of, nil
+}
+
+// shallowMerge merges the objects of an array; later ones win.
+func shallowMerge(_ *evaluation, args []any) (any, error) {
+	list, err := listAt(args, 0)
+	if err != nil {
 		return nil, err
 	}
-	return nil, nil
+	merged := map[string]any{}
+	for i := range list {
+		object, err := objectAt(list, i)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(merged, object)
+	}
+	return merged, nil
+}
+
+func fail(_ *evaluation, args []any) (any, error) {
+	message, err := textAt(args, 0)
+	if err != nil {
+		return nil, err
+	}
+	return nil, errors.New(message)
+}
+
+func noManagementGroup(*evaluation, []any) (any, error) {
+	return nil, errors.New("it is not available: there are no management groups")
 }
 
 func scopeObject(of func(*Scope) map[string]any) func(*evaluation, []any) (any, error) {
@@ -275,8 +314,9 @@ func (e *evaluation) target(args []any) (id, version string, err error) {
 			return "", "", err
 		}
 	}
-	for _, r := range e.d.Resources {
-		if r.named(id) {
+	name := strings.ToLower(id)
+	for _, r := range e.d.all {
+		if r.enabled && slices.Contains(r.called, name) {
 			id = r.ID
 			if version == "" {
 				version = r.Version

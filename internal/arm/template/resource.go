@@ -20,12 +20,15 @@ type Resource struct {
 
 	DependsOn []*Resource
 
-	key     string // ID in lower case
+	key     string   // ID in lower case
+	called  []string // names
 	raw     map[string]any
 	path    string
+	symbol  string // in lower case; "" without symbolic names
 	loops   map[string]int64
 	loop    string // name of the loop that made it
 	enabled bool   // its condition holds
+	exists  bool   // it is read and not deployed
 	parent  *Resource
 	after   []string // dependsOn
 }
@@ -70,64 +73,90 @@ func (r *Resource) inner() bool {
 func (d *Deployment) expand() error {
 	raw, _ := find(d.t.top, "resources")
 	list, _ := raw.([]any)
-	var all []*Resource
-	if err := d.expandList(&all, list, "resources", nil); err != nil {
+	if err := d.expandList(list, "resources", nil); err != nil {
 		return err
 	}
+	named, _ := raw.(map[string]any)
+	for _, symbol := range slices.Sorted(maps.Keys(named)) {
+		if err := d.expandItem(named[symbol], join("resources", symbol), nil, symbol); err != nil {
+			return err
+		}
+	}
+	all := d.all
 	seen := map[string]bool{}
 	for _, r := range all {
+		if r.exists {
+			continue
+		}
 		if r.enabled && seen[r.key] {
 			return d.t.wrong(r.path, fmt.Errorf("the resource '%s' is defined multiple times in the template", r.ID))
 		}
 		seen[r.key] = seen[r.key] || r.enabled
 	}
+	called := map[string][]*Resource{}
 	for _, r := range all {
-		if err := d.link(r, all); err != nil {
+		for _, name := range r.called {
+			called[name] = append(called[name], r)
+		}
+	}
+	for _, r := range all {
+		if err := d.link(r, all, called); err != nil {
 			return err
 		}
 	}
 	return d.order(all)
 }
 
-func (d *Deployment) expandList(all *[]*Resource, list []any, path string, parent *Resource) error {
+func (d *Deployment) expandList(list []any, path string, parent *Resource) error {
 	for i, item := range list {
-		path := fmt.Sprintf("%s[%d]", path, i)
-		raw, ok := item.(map[string]any)
-		if !ok {
-			return d.t.wrong(path, errors.New("it is not an object"))
-		}
-		v, looped := find(raw, "copy")
-		loop, ok := v.(map[string]any)
-		if !looped {
-			if err := d.expandOne(all, raw, path, parent, nil, ""); err != nil {
-				return err
-			}
-			continue
-		}
-		name, _ := find(loop, "name")
-		text, named := name.(string)
-		if !ok || !named || parent != nil {
-			return d.t.wrong(path+".copy", errors.New("a resource's copy loop is an object with a 'name', and not that of a nested child"))
-		}
-		e := evaluation{d: d}
-		n, err := e.count(loop)
-		if err != nil {
-			return d.t.wrong(path+".copy", err)
-		}
-		for i := range n {
-			loops := map[string]int64{"": i, strings.ToLower(text): i}
-			if err := d.expandOne(all, raw, path, nil, loops, text); err != nil {
-				return err
-			}
+		if err := d.expandItem(item, element(path, i), parent, ""); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (d *Deployment) expandOne(all *[]*Resource, raw map[string]any, path string, parent *Resource, loops map[string]int64, loop string) error {
-	r := &Resource{raw: raw, path: path, loops: loops, loop: loop, parent: parent, enabled: true}
+// expandItem makes a resource of what the template says of it, or those of a loop.
+func (d *Deployment) expandItem(item any, path string, parent *Resource, symbol string) error {
+	raw, ok := item.(map[string]any)
+	if !ok {
+		return d.t.wrong(path, errors.New("it is not an object"))
+	}
+	v, looped := find(raw, "copy")
+	loop, ok := v.(map[string]any)
+	if !looped {
+		return d.expandOne(&Resource{raw: raw, path: path, parent: parent, symbol: strings.ToLower(symbol)})
+	}
+	name, _ := find(loop, "name")
+	text, named := name.(string)
+	if !ok || !named || parent != nil {
+		return d.t.wrong(path+".copy", errors.New("a resource's copy loop is an object with a 'name', and not that of a nested child"))
+	}
+	e := evaluation{d: d}
+	n, err := e.count(loop)
+	if err != nil {
+		return d.t.wrong(path+".copy", err)
+	}
+	for i := range n {
+		loops := map[string]int64{"": i, strings.ToLower(text): i}
+		if err := d.expandOne(&Resource{raw: raw, path: path, loops: loops, loop: text, symbol: strings.ToLower(symbol)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Deployment) expandOne(r *Resource) error {
+	raw, path, parent := r.raw, r.path, r.parent
+	r.enabled = true
 	if parent != nil {
 		r.loops = parent.loops
+	}
+	if v, there := find(raw, "existing"); there {
+		var ok bool
+		if r.exists, ok = v.(bool); !ok || r.exists && r.symbol == "" {
+			return d.t.wrong(path+".existing", errors.New("'existing' is true or false, and of resources with symbolic names"))
+		}
 	}
 	e := evaluation{d: d, loops: r.loops}
 	if v, there := find(raw, "condition"); there {
@@ -164,8 +193,12 @@ func (d *Deployment) expandOne(all *[]*Resource, raw map[string]any, path string
 	if v, there := find(raw, "dependsOn"); there {
 		value, err := e.value(v)
 		list, ok := value.([]any)
-		if err == nil && !ok {
+		switch {
+		case err != nil:
+		case !ok:
 			err = errors.New("it is not an array")
+		case len(list) > maxResources:
+			err = fmt.Errorf("there are %d; a resource can depend on %d", len(list), maxResources)
 		}
 		if err != nil {
 			return d.t.wrong(path+".dependsOn", err)
@@ -178,12 +211,15 @@ func (d *Deployment) expandOne(all *[]*Resource, raw map[string]any, path string
 			r.after = append(r.after, text)
 		}
 	}
-	if *all = append(*all, r); len(*all) > maxResources {
+	if d.all = append(d.all, r); len(d.all) > maxResources {
 		return d.t.wrong(path, fmt.Errorf("there are more than %d resources", maxResources))
 	}
-	children, _ := find(raw, "resources")
-	list, _ := children.([]any)
-	return d.expandList(all, list, path+".resources", r)
+	children, there := find(raw, "resources")
+	list, isList := children.([]any)
+	if there && (!isList || r.symbol != "" && len(list) > 0) {
+		return d.t.wrong(path+".resources", errors.New("children stand in an array; with symbolic names they stand beside their parent"))
+	}
+	return d.expandList(list, path+".resources", r)
 }
 
 // identify works out a resource's ID from its scope, type and name.
@@ -206,7 +242,7 @@ func (d *Deployment) identify(r *Resource, e *evaluation) error {
 			return err
 		}
 		base = id.Scope
-	} else if r.nested() {
+	} else if r.nested() || r.exists {
 		for _, field := range []struct{ name, segment string }{{"subscriptionId", "/subscriptions/"}, {"resourceGroup", "/resourceGroups/"}} {
 			v, there := find(r.raw, field.name)
 			if !there {
@@ -237,6 +273,9 @@ func (d *Deployment) identify(r *Resource, e *evaluation) error {
 		return err
 	}
 	r.ID, r.key = id.String(), id.Key()
+	if r.called = r.names(); r.symbol != "" {
+		r.called = r.symbolNames()
+	}
 	return nil
 }
 
@@ -257,22 +296,37 @@ func composeID(base, typ string, names []string) (string, error) {
 	return id, nil
 }
 
-// link finds what a resource depends on: what it says, its parent, and what its expressions refer to.
-func (d *Deployment) link(r *Resource, all []*Resource) error {
+// link finds what a resource depends on: what it says, its parent, and what its expressions refer to. called holds all
+// resources by their names.
+func (d *Deployment) link(r *Resource, all []*Resource, called map[string][]*Resource) error {
+	added := map[*Resource]bool{r: true}
+	asked := map[string]bool{}
+	var addNamed func(name string) (found bool)
 	add := func(dep *Resource) {
-		if dep != r && dep.enabled && !slices.Contains(r.DependsOn, dep) {
+		switch {
+		case added[dep]:
+		case dep.exists: // it is there once that is there on which it depends
+			added[dep] = true
+			for _, name := range dep.after {
+				addNamed(name)
+			}
+		case dep.enabled:
+			added[dep] = true
 			r.DependsOn = append(r.DependsOn, dep)
 		}
 	}
-	for _, name := range r.after {
-		found := false
-		for _, dep := range all {
-			if dep.named(name) {
-				found = true
+	addNamed = func(name string) (found bool) {
+		name = strings.ToLower(name)
+		if !asked[name] {
+			asked[name] = true
+			for _, dep := range called[name] {
 				add(dep)
 			}
 		}
-		if !found {
+		return len(called[name]) > 0
+	}
+	for _, name := range r.after {
+		if !addNamed(name) {
 			return d.t.wrong(r.path+".dependsOn", fmt.Errorf("the resource '%s' is not defined in the template", name))
 		}
 	}
@@ -285,70 +339,96 @@ func (d *Deployment) link(r *Resource, all []*Resource) error {
 		}
 	}
 	e := evaluation{d: d, loops: r.loops}
-	for _, name := range e.referred(r.raw) {
-		for _, dep := range all {
-			if dep.named(name) {
-				add(dep)
-			}
-		}
+	names, err := e.referred(r.raw)
+	if err != nil {
+		return d.t.wrong(r.path, err)
+	}
+	for _, name := range names {
+		addNamed(name)
 	}
 	return nil
 }
 
-// named reports whether a resource is meant by an ID, a type and name, a name, or the name of its loop.
-func (r *Resource) named(s string) bool {
-	if strings.HasPrefix(s, "/") {
-		return strings.EqualFold(s, r.ID)
+// names are what a resource may be called by, in lower case: its ID, type and name, name, and the name of its loop.
+func (r *Resource) names() []string {
+	names := []string{r.key, strings.ToLower(r.Name), strings.ToLower(r.Type + "/" + r.Name)}
+	if r.loop != "" {
+		names = append(names, strings.ToLower(r.loop))
 	}
-	return strings.EqualFold(s, r.Name) || r.loop != "" && strings.EqualFold(s, r.loop) ||
-		strings.HasSuffix(r.key, "/providers/"+strings.ToLower(s)) || strings.EqualFold(s, r.Type+"/"+r.Name)
+	for rest, more := r.key, true; more; {
+		if _, rest, more = strings.Cut(rest, "/providers/"); more {
+			names = append(names, rest)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
-// referred returns the names and IDs that reference and list functions in a value are called with.
-func (e *evaluation) referred(v any) []string {
+// referred returns the names and IDs that reference and list functions in a value are called with. An argument that
+// cannot be evaluated yet names nothing.
+func (e *evaluation) referred(v any) ([]string, error) {
 	var names []string
-	var walk func(n *node)
-	walk = func(n *node) {
+	var walk func(n *node) error
+	walk = func(n *node) error {
 		if n == nil {
-			return
+			return nil
 		}
-		if (n.call == "reference" || strings.HasPrefix(n.call, "list")) && len(n.args) > 0 {
-			if v, err := e.node(n.args[0]); err == nil {
-				if s, ok := v.(string); ok {
-					names = append(names, s)
+		if err := e.visit(nil); err != nil {
+			return err
+		}
+		if (n.call == "reference" || n.call == "references" || strings.HasPrefix(n.call, "list")) && len(n.args) > 0 {
+			v, err := e.node(n.args[0])
+			if errors.Is(err, errWork) {
+				return err
+			}
+			if s, ok := v.(string); ok && err == nil {
+				names = append(names, s)
+			}
+		}
+		for _, arg := range append(slices.Clone(n.args), n.of, n.index) {
+			if err := walk(arg); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var look func(v any) error
+	look = func(v any) error {
+		if err := e.visit(v); err != nil {
+			return err
+		}
+		switch v := v.(type) {
+		case string:
+			if isExpression(v) {
+				if n, err := e.parse(v); err == nil {
+					return walk(n)
+				}
+			}
+		case []any:
+			for _, item := range v {
+				if err := look(item); err != nil {
+					return err
+				}
+			}
+		case map[string]any:
+			for name, item := range v {
+				if strings.EqualFold(name, "resources") || strings.EqualFold(name, "template") {
+					continue
+				}
+				if err := look(item); err != nil {
+					return err
 				}
 			}
 		}
-		for _, arg := range n.args {
-			walk(arg)
-		}
-		walk(n.of)
-		walk(n.index)
+		return nil
 	}
-	switch v := v.(type) {
-	case string:
-		if isExpression(v) {
-			if n, err := e.parse(v); err == nil {
-				walk(n)
-			}
-		}
-	case []any:
-		for _, item := range v {
-			names = append(names, e.referred(item)...)
-		}
-	case map[string]any:
-		for name, item := range v {
-			if !strings.EqualFold(name, "resources") && !strings.EqualFold(name, "template") {
-				names = append(names, e.referred(item)...)
-			}
-		}
-	}
-	return names
+	err := look(v)
+	return names, err
 }
 
 // order sorts the enabled resources by what they depend on, and otherwise as they stand in the template.
 func (d *Deployment) order(all []*Resource) error {
-	all = slices.DeleteFunc(all, func(r *Resource) bool { return !r.enabled })
+	all = slices.DeleteFunc(slices.Clone(all), func(r *Resource) bool { return !r.enabled || r.exists })
 	done := map[*Resource]bool{}
 	for len(d.Resources) < len(all) {
 		before := len(d.Resources)

@@ -2,8 +2,6 @@ package template
 
 import (
 	"crypto/sha1"
-	"crypto/sha256"
-	"encoding/base32"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -377,16 +375,6 @@ func unescapeURI(_ *evaluation, args []any) (any, error) {
 		return nil, errors.New("the string is not URI-encoded text")
 	}
 	return text, nil
-}
-
-// uniqueString returns 13 lower-case letters and digits that depend on its arguments alone.
-func uniqueString(_ *evaluation, args []any) (any, error) {
-	t, err := texts(args)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256([]byte(strings.Join(t, "-")))
-	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:13], nil
 }
 
 // guidSpace is the namespace of the GUIDs that guid makes.

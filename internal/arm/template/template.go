@@ -23,8 +23,10 @@ const (
 
 // Template is a parsed template.
 type Template struct {
-	doc *document
-	top map[string]any
+	doc       *document
+	top       map[string]any
+	symbolic  bool                     // languageVersion 2.0: resources have symbolic names
+	functions map[string]*userFunction // by "namespace.name" in lower case
 }
 
 // Scope is where, when and as what a template is deployed; the objects are what the functions of their names return.
@@ -35,6 +37,7 @@ type Scope struct {
 	Tenant        map[string]any
 	Environment   map[string]any
 	Deployment    map[string]any
+	Deployer      map[string]any
 	Now           time.Time // of utcNow
 	Seed          string    // of newGuid; another one for each deployment
 }
@@ -65,13 +68,11 @@ func Parse(text []byte) (*Template, error) {
 	if version, _ := t.text("contentVersion"); version == "" {
 		return nil, t.wrong("contentVersion", errors.New("the content version is missing"))
 	}
-	for _, name := range []string{"languageVersion", "functions", "definitions", "imports", "extensions"} {
-		v, there := find(t.top, name)
-		list, isList := v.([]any)
-		object, isObject := v.(map[string]any)
-		if there && !(isList && len(list) == 0) && !(isObject && len(object) == 0) && v != "1.0" {
-			return nil, t.wrong(name, fmt.Errorf("'%s' is not supported", name))
-		}
+	if err := t.readLanguage(); err != nil {
+		return nil, err
+	}
+	if err := t.readFunctions(); err != nil {
+		return nil, err
 	}
 	for name, limit := range map[string]int{"parameters": maxParameters, "variables": maxVariables, "outputs": maxOutputs} {
 		section, err := t.section(name)
@@ -81,13 +82,6 @@ func Parse(text []byte) (*Template, error) {
 		if len(section) > limit {
 			return nil, t.wrong(name, fmt.Errorf("there are %d; a template can have %d", len(section), limit))
 		}
-	}
-	if v, there := find(t.top, "resources"); there {
-		if _, ok := v.([]any); !ok {
-			return nil, t.wrong("resources", errors.New("it is not an array"))
-		}
-	} else {
-		return nil, t.wrong("", errors.New("the template has no 'resources'"))
 	}
 	return t, t.syntax("", t.top, 0)
 }
@@ -103,7 +97,7 @@ func (t *Template) syntax(path string, v any, depth int) error {
 		}
 	case []any:
 		for i, item := range v {
-			if err := t.syntax(fmt.Sprintf("%s[%d]", path, i), item, depth+1); err != nil {
+			if err := t.syntax(element(path, i), item, depth+1); err != nil {
 				return err
 			}
 		}
@@ -183,6 +177,7 @@ type Deployment struct {
 	// left out.
 	Resources []*Resource
 
+	all        []*Resource // those too that are not deployed: of a false condition, or existing
 	t          *Template
 	scope      Scope
 	arguments  map[string]any
@@ -194,8 +189,8 @@ type Deployment struct {
 	parsed     map[string]*node
 }
 
-// maxWork is how many values an evaluation may make.
-const maxWork = 20_000_000
+// maxWork is how much an evaluation may take and make, by weight: in the worst case some hundred MiB and a few seconds.
+const maxWork = 10_000_000
 
 // Bind checks the arguments and expands and orders the resources. Its errors are azure.Error 400 InvalidTemplate.
 func (t *Template) Bind(arguments map[string]any, scope Scope) (*Deployment, error) {
@@ -259,67 +254,11 @@ func (d *Deployment) bindOne(section map[string]any, name string) (err error) {
 		}
 		d.pending = d.pending[:len(d.pending)-1]
 	}
-	if err := d.check(name, declared, value); err != nil {
+	d.secure[key] = d.t.secret(declared, map[string]bool{})
+	if err := d.checkValue(name, declared, value, d.secure[key]); err != nil {
 		return d.t.wrong(path, err)
 	}
 	d.parameters[key] = value
-	return nil
-}
-
-// check applies a parameter's declaration to its value. The error of a secure one does not show it.
-func (d *Deployment) check(name string, declared map[string]any, value any) error {
-	if _, custom := find(declared, "$ref"); custom {
-		return errors.New("types of the template's own are not supported")
-	}
-	v, _ := find(declared, "type")
-	typ, _ := v.(string)
-	typ = strings.ToLower(typ)
-	d.secure[strings.ToLower(name)] = strings.HasPrefix(typ, "secure")
-	if nullable, _ := find(declared, "nullable"); nullable == true && value == nil {
-		return nil
-	}
-	if ok, known := isType(value, typ); !known {
-		return fmt.Errorf("'%v' is not the type of a parameter", v)
-	} else if !ok {
-		return fmt.Errorf("the provided value for the template parameter '%s' is not valid: a value of type '%s' is needed, not '%s'", name, typ, typeOf(value))
-	}
-	shown := "its value"
-	if s, isText := value.(string); isText && !d.secure[strings.ToLower(name)] {
-		shown = "'" + s + "'"
-	}
-	if allowed, there := find(declared, "allowedValues"); there {
-		list, _ := allowed.([]any)
-		if !slices.ContainsFunc(list, func(a any) bool { return equal(a, value) }) {
-			return fmt.Errorf("the provided value for the template parameter '%s' is not valid: %s is not part of the allowed value(s)", name, shown)
-		}
-	}
-	size, isInt := value.(int64)
-	low, high := "minValue", "maxValue"
-	if !isInt {
-		low, high = "minLength", "maxLength"
-		switch value := value.(type) {
-		case string:
-			size = int64(len([]rune(value)))
-		case []any:
-			size = int64(len(value))
-		default:
-			return nil
-		}
-	}
-	for limit, outside := range map[string]func(int64) bool{
-		low:  func(l int64) bool { return size < l },
-		high: func(l int64) bool { return size > l },
-	} {
-		if v, there := find(declared, limit); there {
-			l, ok := v.(int64)
-			if !ok {
-				return fmt.Errorf("'%s' is not an integer", limit)
-			}
-			if outside(l) {
-				return fmt.Errorf("the provided value for the template parameter '%s' is not valid: %s does not meet '%s', which is %d", name, shown, limit, l)
-			}
-		}
-	}
 	return nil
 }
 
@@ -329,6 +268,7 @@ func (d *Deployment) Parameters() map[string]any {
 	shown := map[string]any{}
 	for name, v := range section {
 		declared, _ := v.(map[string]any)
+		declared, _ = d.t.resolve(declared) // as it was when it was bound
 		typ, _ := find(declared, "type")
 		item := map[string]any{"type": typeTitle(typ)}
 		if key := strings.ToLower(name); !d.secure[key] {
@@ -383,8 +323,6 @@ func (d *Deployment) Outputs(ctx context.Context, rt Runtime) (map[string]any, e
 				continue
 			}
 		}
-		v, _ := find(declared, "type")
-		typ, _ := v.(string)
 		var value any
 		if loop, there := find(declared, "copy"); there {
 			value, err = e.copyOutput(loop)
@@ -395,12 +333,17 @@ func (d *Deployment) Outputs(ctx context.Context, rt Runtime) (map[string]any, e
 		if err != nil {
 			return nil, d.t.wrong(path+".value", err)
 		}
-		ok, known := isType(value, strings.ToLower(typ))
-		if !known || !ok {
-			return nil, d.t.wrong(path, fmt.Errorf("the template output '%s' is not valid: a value of type '%s' is needed, not '%s'", name, typ, typeOf(value)))
+		resolved, err := d.t.resolve(declared)
+		if err != nil {
+			return nil, d.t.wrong(path, err)
 		}
+		secret := d.t.secret(declared, map[string]bool{})
+		if err := d.checkValue(name, declared, value, secret); err != nil {
+			return nil, d.t.wrong(path, fmt.Errorf("the template output '%s' is not valid: %w", name, err))
+		}
+		typ, _ := find(resolved, "type")
 		item := map[string]any{"type": typeTitle(typ)}
-		if !strings.HasPrefix(strings.ToLower(typ), "secure") {
+		if !secret {
 			item["value"] = value
 		}
 		outputs[name] = item

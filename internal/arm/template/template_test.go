@@ -142,7 +142,9 @@ func TestBadTemplates(t *testing.T) {
 		{"too much", doubling + `}, "resources": [{` + widget + `, "name": "[string(variables('v40'))]"}]`, "too much to evaluate"},
 		{"too many", `"resources": [{` + widget + `, "name": "a", "copy": {"name": "c", "count": 801}}]`, "'count'"},
 		{"linked name", `"resources": [{` + widget + `, "name": "a", "scope": "/x"}]`, "not a valid resource ID"},
-		{"symbolic", `"languageVersion": "2.0", "resources": []`, "'languageVersion' is not supported"},
+		{"language version", `"languageVersion": "2.1-experimental", "resources": []`, "'2.1-experimental' is not supported"},
+		{"extensions", `"languageVersion": "2.0", "extensions": {"g": {}}, "resources": {}`, "'extensions' is not supported"},
+		{"symbols without their language", `"resources": {}`, "it is not an array"},
 		{"newGuid elsewhere", `"resources": [], "outputs": {"o": {"type": "string", "value": "[newGuid()]"}}`, "default of a parameter alone"},
 	} {
 		d, err := bind(t, c.sections, nil)
@@ -265,6 +267,9 @@ func FuzzExpression(f *testing.F) {
 func FuzzTemplate(f *testing.F) {
 	f.Add(asDocument(`"resources": [{"type": "A.B/c", "apiVersion": "1", "name": "x", "copy": {"name": "l", "count": 3}}], /* c */ "outputs": {}`))
 	f.Add(asDocument(`"parameters": {"p": {"type": "int", "defaultValue": 1}}, "variables": {"copy": [{"name": "v", "count": 2, "input": 1}]}, "resources": []`))
+	f.Add(asDocument(ownFunctions + `, ` + definitions + `, "parameters": {"p": {"$ref": "#/definitions/name", "defaultValue": "ab"}}, "resources": {
+		"a": {"type": "A.B/c", "apiVersion": "1", "name": "[string(__bicep.four(1))]"}, "b": {"existing": true, "type": "A.B/c", "apiVersion": "1", "name": "x"}},
+		"outputs": {"o": {"type": "array", "value": "[map(range(0, 2), lambda('x', lambdaVariables('x')))]"}}`))
 	f.Add([]byte(`{"a": [1, 2.5e3, "x\"//y"]} // end`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		parsed, err := Parse(text)

@@ -60,6 +60,8 @@ type Problem struct {
 	Detail string // for people
 	// Unusable: access was granted, and the key is of a kind or in a state that cannot protect an account key.
 	Unusable bool
+	// InUse: of a Prepare, it is not the new key but the one in use that does not give the account key.
+	InUse bool
 }
 
 func (p *Problem) Error() string { return p.Code + ": " + p.Detail }

@@ -11,16 +11,24 @@
 //     more) stops at once. Unreachable (network, 5xx, 429) serves until the TTL is over and then stops too.
 //   - Every change of the wrapping is a compare-and-swap on the row's generation. The generation is in the associated
 //     data of the sealed bytes, so an old row put back in place of a new one does not open.
+//   - A key that has expired or is not valid yet does not serve, though its vault unwraps with it; it can be switched
+//     away from.
 //   - A vault that unwraps to another key than the one that was wrapped is found out by a check value under the system
 //     layer; such a key is never used.
 //   - A key that was wrapped is unwrapped and compared before the wrapping is stored.
 //
 // # Rotation
 //
-// Every Options.Scan each owner's customer key is looked at: when the customer named a key without version and the
-// vault's current version is another one than the one that wraps, and it is usable, the account key is wrapped anew.
-// When the newest version is not usable (disabled, expired) the version in use stays. Then access is tried, which
-// finds both loss and return of access.
+// Every Options.Scan, less often when that takes long, each owner's customer key is looked at: when the customer named
+// a key without version and the vault's current version is another one than the one that wraps, and it is usable, the
+// account key is wrapped anew. When the newest version is not usable (disabled, expired) the version in use stays. Then
+// access is tried, which finds both loss and return of access.
+//
+// # Another identity
+//
+// An owner whose identity has lost the key, or is deleted, can be switched to another identity of its own that may
+// unwrap with the key in use; Prepare tries that one when the first is refused. Without such an identity nobody has the
+// account key, and the owner can but wait or be deleted.
 //
 // # Crashes
 //

@@ -50,6 +50,17 @@ func (k *Keeper) Key(ctx context.Context, owner string) (seal.Key, error) {
 	return k.check(ctx, owner)
 }
 
+// Held returns the owner's account key if memory holds it within its time, and asks nobody: for use in a transaction.
+func (k *Keeper) Held(owner string) (seal.Key, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.cache[strings.ToLower(owner)]
+	if e == nil || !k.serves(e, time.Now()) {
+		return seal.Key{}, false
+	}
+	return e.key, true
+}
+
 // entry returns the owner's entry; Keeper.mu is held.
 func (k *Keeper) entry(owner string) *cached {
 	e := k.cache[owner]
@@ -127,6 +138,9 @@ func (k *Keeper) unwrapAndKeep(ctx context.Context, owner string, epoch int64) (
 		return seal.Key{}, err
 	}
 	key, err := k.unwrap(ctx, r)
+	if err == nil {
+		err = k.inTime(ctx, r)
+	}
 	var p *Problem
 	if err != nil && !errors.As(err, &p) {
 		return seal.Key{}, err
@@ -187,6 +201,19 @@ func (k *Keeper) unwrap(ctx context.Context, r *row) (seal.Key, error) {
 			"'%s' unwrapped to something else than what it wrapped. Bring the key material back that wrapped the account key.", r.version)}
 	}
 	return key, nil
+}
+
+// inTime asks whether a row's customer key is within its time: a vault unwraps with a key that has expired or is not
+// valid yet, and an account is not to be used under such a key. It can be switched to another.
+func (k *Keeper) inTime(ctx context.Context, r *row) error {
+	if !r.customer {
+		return nil
+	}
+	v, err := k.vaultKey(r, r.version)
+	if err != nil {
+		return err
+	}
+	return v.inTime(ctx, time.Now())
 }
 
 func (k *Keeper) vaultKey(r *row, id string) (vaultKey, error) {

@@ -26,9 +26,11 @@ var identity = onbehalf.Identity{PrincipalID: "11111111-1111-1111-1111-111111111
 // versionless names the vault's key without version.
 const versionless = "https://" + vaultHost + "/keys/k"
 
+var schemas = []store.Schema{seal.Schema, audit.Schema, Schema}
+
 type world struct {
 	*Keeper
-	t     *testing.T
+	t     testing.TB
 	vault *vault
 	db    *store.DB
 
@@ -39,12 +41,12 @@ type world struct {
 func each(t *testing.T, fn func(t *testing.T, w *world)) {
 	t.Helper()
 	t.Parallel()
-	storetest.Each(t, []store.Schema{seal.Schema, audit.Schema, Schema}, func(t *testing.T, db *store.DB) {
+	storetest.Each(t, schemas, func(t *testing.T, db *store.DB) {
 		fn(t, newWorld(t, db))
 	})
 }
 
-func newWorld(t *testing.T, db *store.DB) *world {
+func newWorld(t testing.TB, db *store.DB) *world {
 	t.Helper()
 	root, err := seal.FileRoot(filepath.Join(t.TempDir(), "root.key"))
 	if err != nil {
@@ -453,4 +455,63 @@ func TestConcurrentUse(t *testing.T) {
 	if n := w.vault.count("unwrapkey") - before; n > 5 {
 		t.Errorf("%d unwraps for 50 concurrent users", n)
 	}
+}
+
+// TestHeld: what memory holds is given without a question to anyone, while it is in time.
+func TestHeld(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		if _, ok := w.Held(owner); ok {
+			t.Error("a key that nobody asked for is held")
+		}
+		w.use(versionless)
+		key := w.key()
+		calls := w.vault.count("unwrapkey")
+		if got, ok := w.Held(strings.ToUpper(owner)); !ok || got != key {
+			t.Error("the key is not held")
+		}
+		w.age(time.Hour)
+		if _, ok := w.Held(owner); ok {
+			t.Error("a key is held past its time")
+		}
+		if w.vault.count("unwrapkey") != calls {
+			t.Error("the vault was asked")
+		}
+	})
+}
+
+func TestPauseAfterScan(t *testing.T) {
+	t.Parallel()
+	k := New(Options{Scan: 3 * time.Second})
+	for took, want := range map[time.Duration]time.Duration{
+		0: 3 * time.Second, time.Second: 3 * time.Second, 5 * time.Second: 15 * time.Second, time.Minute: longestPause,
+	} {
+		if got := k.pauseAfter(took); got != want {
+			t.Errorf("after %v a pause of %v, want %v", took, got, want)
+		}
+	}
+}
+
+// TestKeyOutsideItsTime: a vault unwraps with a key that has expired; the account is not to be used under it, can be
+// switched away from it, and a new version brings it back.
+func TestKeyOutsideItsTime(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.use(versionless)
+		key := w.key()
+		w.vault.set(func() { w.vault.versions[0].expires = 1 })
+		w.age(2 * time.Hour)
+		_, err := w.Key(t.Context(), owner)
+		wantProblem(t, err, true, "KeyExpired")
+		if s := w.state(); s.Accessible || s.Problem == nil {
+			t.Errorf("with an expired key %+v", s)
+		}
+		if _, err := w.Prepare(t.Context(), owner, nil); err != nil {
+			t.Errorf("switching away from an expired key: %v", err)
+		}
+		w.vault.rotate()
+		w.scanNow()
+		w.age(time.Hour)
+		if w.key() != key || !w.state().Accessible {
+			t.Error("a new version did not bring the account back")
+		}
+	})
 }

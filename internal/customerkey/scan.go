@@ -16,23 +16,32 @@ import (
 // scanAtOnce bounds how many owners are looked at side by side: a vault that does not answer must not hold up others.
 const scanAtOnce = 16
 
+// longestPause keeps two scans near enough to each other that a new key version is found within a minute.
+const longestPause = 30 * time.Second
+
+// pauseAfter is how long nothing is looked at after a scan: three times as long as it took, so that thousands of owners do
+// not take the machine for themselves. Access is no later refused for it: who uses a key checks it, whatever the scan does.
+func (k *Keeper) pauseAfter(took time.Duration) time.Duration {
+	return max(k.o.Scan, min(3*took, longestPause))
+}
+
 func (k *Keeper) scan() {
 	ctx, cancel := context.WithCancel(context.Background())
 	k.wg.Go(func() {
 		<-k.stop
 		cancel()
 	})
-	ticker := time.NewTicker(k.o.Scan)
-	defer ticker.Stop()
-	for {
+	for pause := k.o.Scan; ; {
 		select {
 		case <-k.stop:
 			return
-		case <-ticker.C:
+		case <-time.After(pause):
 		}
+		begun := time.Now()
 		if err := k.scanOnce(ctx); err != nil && !k.stopped() {
 			k.o.Log.ErrorContext(ctx, "looking after customer keys", "err", err)
 		}
+		pause = k.pauseAfter(time.Since(begun))
 	}
 }
 

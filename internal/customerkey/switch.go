@@ -2,6 +2,7 @@ package customerkey
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -23,7 +24,7 @@ type Switch struct {
 func (s *Switch) KeyID() string { return s.row.version }
 
 // Prepare wraps the owner's account key for c (nil is the system key) over the wire: get the key, wrap, unwrap,
-// compare. It changes nothing. A refusal is a *Problem.
+// compare. It changes nothing. A refusal is a *Problem, InUse when the account key was not to be had in the first place.
 func (k *Keeper) Prepare(ctx context.Context, owner string, c *Config) (*Switch, error) {
 	var old *row
 	err := k.o.DB.View(ctx, func(tx *store.Tx) error {
@@ -36,7 +37,7 @@ func (k *Keeper) Prepare(ctx context.Context, owner string, c *Config) (*Switch,
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	key, err := k.keyOf(ctx, old)
+	key, err := k.keyForSwitch(ctx, old, c)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +66,29 @@ func (k *Keeper) Prepare(ctx context.Context, owner string, c *Config) (*Switch,
 		return nil, err
 	}
 	return &Switch{from: old.generation, row: next}, nil
+}
+
+// keyForSwitch is the account key of an owner that is to be switched to c. When the identity that used the key in use
+// can do so no more (it was deleted, its grant is gone), the one that is to come may: that is the way back for an
+// owner whose identity does not return.
+func (k *Keeper) keyForSwitch(ctx context.Context, old *row, c *Config) (seal.Key, error) {
+	key, err := k.keyOf(ctx, old)
+	var lost, still *Problem
+	if !errors.As(err, &lost) {
+		return key, err
+	}
+	p := *lost
+	p.InUse = true
+	if c == nil || c.Identity == old.identity {
+		return key, &p
+	}
+	as := *old
+	as.identity = c.Identity
+	if key, err = k.unwrap(ctx, &as); !errors.As(err, &still) {
+		return key, err
+	}
+	p.Detail += " And as the identity that is to take its place: " + still.Detail
+	return seal.Key{}, &p
 }
 
 // keyOf is the account key of a row that was just read: from memory while that serves, else unwrapped. An owner whose

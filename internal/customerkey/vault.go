@@ -98,13 +98,11 @@ func (v vaultKey) usable(b azkeys.KeyBundle, now time.Time) error {
 		return v.unusable("KeySizeNotSupported", fmt.Sprintf("it has %d bits. Choose an RSA key of 2048, 3072 or 4096 bits", size))
 	}
 	a := b.Attributes
-	switch {
-	case a.Enabled == nil || !*a.Enabled:
+	if a.Enabled == nil || !*a.Enabled {
 		return v.unusable("KeyDisabled", "it is disabled. Enable it, or make a new version")
-	case a.NotBefore != nil && now.Before(*a.NotBefore):
-		return v.unusable("KeyNotYetValid", "it may not be used before "+a.NotBefore.UTC().Format(time.RFC3339))
-	case a.Expires != nil && !now.Before(*a.Expires):
-		return v.unusable("KeyExpired", "it expired at "+a.Expires.UTC().Format(time.RFC3339)+". Make a new version")
+	}
+	if err := v.within(a, now); err != nil {
+		return err
 	}
 	if b.Key.KeyOps != nil {
 		for _, op := range []azkeys.KeyOperation{azkeys.KeyOperationWrapKey, azkeys.KeyOperationUnwrapKey} {
@@ -118,6 +116,33 @@ func (v vaultKey) usable(b azkeys.KeyBundle, now time.Time) error {
 			", so the key could be destroyed for good. Turn on soft delete and purge protection of the vault")
 	}
 	return nil
+}
+
+// within checks a key's time.
+func (v vaultKey) within(a *azkeys.KeyAttributes, now time.Time) error {
+	switch {
+	case a.NotBefore != nil && now.Before(*a.NotBefore):
+		return v.unusable("KeyNotYetValid", "it may not be used before "+a.NotBefore.UTC().Format(time.RFC3339))
+	case a.Expires != nil && !now.Before(*a.Expires):
+		return v.unusable("KeyExpired", "it expired at "+a.Expires.UTC().Format(time.RFC3339)+". Make a new version, or set its exp later")
+	}
+	return nil
+}
+
+// inTime asks the vault whether the version is within its time.
+func (v vaultKey) inTime(ctx context.Context, now time.Time) error {
+	client, err := v.clients.Keys(v.identity, v.id.Vault)
+	if err != nil {
+		return v.problem("get", err)
+	}
+	got, err := client.GetKey(ctx, v.id.Name, v.id.Version, nil)
+	if err != nil {
+		return v.problem("get", err)
+	}
+	if got.Attributes == nil {
+		return nil
+	}
+	return v.within(got.Attributes, now)
 }
 
 func (v vaultKey) unusable(code, why string) *Problem {
@@ -170,7 +195,7 @@ func (v vaultKey) problem(operation string, err error) *Problem {
 		return p
 	case errors.As(err, &refused) && denies(refused.Status):
 		return &Problem{Denied: true, Code: "IdentityNotFound", Detail: fmt.Sprintf(
-			"%s of '%s' was not tried, because %s gets no token: %s The account is bound to this identity; one that was deleted does not return, though another be made under its name.", operation, v.id, who, refused.Message)}
+			"%s of '%s' was not tried, because %s gets no token: %s An identity that was deleted does not return, though another be made under its name. Grant another identity '%s' on the key and name it in encryption.identity.", operation, v.id, who, refused.Message, role)}
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return &Problem{Denied: true, Code: "VaultNotFound", Detail: fmt.Sprintf(
 			"%s of '%s' failed, because there is no host '%s'. Recover the vault when it was deleted, or name another key.", operation, v.id, dns.Name)}

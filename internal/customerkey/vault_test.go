@@ -29,8 +29,8 @@ type vault struct {
 	versions    []*version // of the key "k", oldest first
 	refuse      map[string]*refusal
 	unreachable bool
-	noToken     bool
-	swapped     bool // unwraps to something else
+	noToken     map[string]bool // principals that get none
+	swapped     bool            // unwraps to something else
 	calls       map[string]int
 }
 
@@ -91,10 +91,10 @@ func (v *vault) count(operation string) int {
 func (v *vault) clients() *onbehalf.Clients {
 	in := &onbehalf.InProcess{Handler: v, Owns: func(host string) bool { return host == vaultHost }}
 	return &onbehalf.Clients{
-		Token: func(context.Context, string, string, string) (string, time.Time, error) {
+		Token: func(_ context.Context, principal, _, _ string) (string, time.Time, error) {
 			v.mu.Lock()
 			defer v.mu.Unlock()
-			if v.noToken {
+			if v.noToken[principal] {
 				return "", time.Time{}, azure.Errorf(400, "invalid_request", "Identity not found.")
 			}
 			return "tok", time.Now().Add(time.Millisecond), nil // asked for anew each time
@@ -248,6 +248,21 @@ func TestUnusableKeys(t *testing.T) {
 	}
 }
 
+func TestUsableKeys(t *testing.T) {
+	t.Parallel()
+	for _, kty := range []string{"RSA", "RSA-HSM"} {
+		for _, bits := range []uint{2048, 3072, 4096} {
+			v := newVault()
+			v.versions[0].kty = kty
+			v.versions[0].key = &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), bits-1), E: 65537}}
+			_, err := vaultKey{v.clients(), identity, KeyID{Vault: "https://" + vaultHost, Name: "k"}}.current(t.Context())
+			if err != nil {
+				t.Errorf("%s of %d bits: %v", kty, bits, err)
+			}
+		}
+	}
+}
+
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -283,7 +298,7 @@ func TestProblems(t *testing.T) {
 		{"key deleted", func(v *vault) { v.refuse["unwrapkey"] = &refusal{404, "KeyNotFound", "", "not found"} }, true, "KeyNotFound", "Recover"},
 		{"key disabled", func(v *vault) { v.versions[0].disabled = true }, true, "KeyDisabled", "Enable"},
 		{"token refused", func(v *vault) { v.refuse["unwrapkey"] = &refusal{401, "Unauthorized", "", "expired"} }, true, "Unauthorized", "expired"},
-		{"identity deleted", func(v *vault) { v.noToken = true }, true, "IdentityNotFound", "Identity not found"},
+		{"identity deleted", func(v *vault) { v.noToken = map[string]bool{identity.PrincipalID: true} }, true, "IdentityNotFound", "Identity not found"},
 		{"vault fails", func(v *vault) { v.refuse["unwrapkey"] = &refusal{500, "InternalError", "", "oops"} }, false, "Unreachable", "500"},
 		{"throttled", func(v *vault) { v.refuse["unwrapkey"] = &refusal{429, "Throttled", "", "slow down"} }, false, "Unreachable", "429"},
 		{"no network", func(v *vault) { v.unreachable = true }, false, "Unreachable", "connection refused"},

@@ -25,7 +25,7 @@ func (s *Service) accountType() arm.Type {
 		Delete: s.deleteAccount, Show: s.showAccount, Gate: s.gate,
 		Actions: []arm.Action{
 			{Name: "syncStorageKeys", Handle: s.syncStorageKeys},
-			{Name: "listEdgePolicies", Handle: notBuilt("listEdgePolicies", "IoT Edge modules are not served")},
+			{Name: "listEdgePolicies", Handle: s.listEdgePolicies},
 		},
 	}
 }
@@ -67,17 +67,31 @@ func decodeAccountBody(raw json.RawMessage) (accountBody, error) {
 
 func (b accountBody) apply(p *accountProperties) {
 	if b.StorageAccounts != nil {
+		old := p.StorageAccounts
 		p.StorageAccounts = *b.StorageAccounts
 		for i := range p.StorageAccounts {
-			p.StorageAccounts[i].Status = ""
+			a := &p.StorageAccounts[i]
+			a.Status = ""
+			for _, was := range old { // old api-versions know of no identities here
+				if a.Identity == nil && strings.EqualFold(was.ID, a.ID) {
+					a.Identity = was.Identity
+				}
+			}
 		}
 	}
 	if b.StorageAuthentication != nil && *b.StorageAuthentication != "" {
 		p.StorageAuthentication = *b.StorageAuthentication
 	}
 	if b.Encryption != nil {
+		old := p.Encryption
 		p.Encryption = *b.Encryption
 		p.Encryption.Status = ""
+		if p.Encryption.Identity == nil {
+			p.Encryption.Identity = old.Identity
+		}
+		if p.Encryption.KeyVaultProperties == nil {
+			p.Encryption.KeyVaultProperties = old.KeyVaultProperties
+		}
 		if kv := p.Encryption.KeyVaultProperties; kv != nil {
 			kv.CurrentKeyIdentifier = ""
 		}
@@ -163,22 +177,26 @@ func (s *Service) prepareAccount(ctx context.Context, w *arm.Write) error {
 	if err != nil {
 		return err
 	}
-	// A write that failed after its Prepare leaves its switch, which no later write may commit.
-	s.switches.put(a.key(), nil)
+	// What a write that failed after its Prepare leaves, no later write may commit.
+	s.prepared.drop(a.key())
+	var p prepared
 	fresh := w.Old == nil || w.Old.State == arm.Failed
-	if a.StorageAuthentication == storageManagedIdentity && (fresh || body.StorageAccounts != nil || body.StorageAuthentication != nil) {
-		if err := s.tryStorage(ctx, a); err != nil {
+	if fresh || body.Encryption != nil {
+		if p.key, err = s.prepareKey(ctx, a); err != nil {
 			return err
 		}
 	}
-	if !fresh && body.Encryption == nil {
-		return nil
+	if p.tried = fresh || body.StorageAccounts != nil || body.StorageAuthentication != nil; p.tried {
+		if a.StorageAuthentication == storageManagedIdentity {
+			err = s.tryStorage(ctx, a)
+		} else {
+			p.storage, err = s.fetchStorageKeys(ctx, w.Caller, a)
+		}
 	}
-	sw, err := s.prepareKey(ctx, a)
 	if err != nil {
 		return err
 	}
-	s.switches.put(a.key(), sw)
+	s.prepared.put(a.key(), p)
 	return nil
 }
 
@@ -190,7 +208,7 @@ func (s *Service) prepareKey(ctx context.Context, a *account) (*customerkey.Swit
 			return nil, err
 		}
 		sw, err := s.o.Keys.Prepare(ctx, a.key(), nil)
-		return sw, keyRefused(err)
+		return sw, keyRefused(a.Resource.ID, err)
 	}
 	id, err := a.identity(a.Encryption.Identity)
 	if err != nil {
@@ -201,16 +219,20 @@ func (s *Service) prepareKey(ctx context.Context, a *account) (*customerkey.Swit
 		return nil, err
 	}
 	sw, err := s.o.Keys.Prepare(ctx, a.key(), &customerkey.Config{Identity: id, KeyID: keyID})
-	return sw, keyRefused(err)
+	return sw, keyRefused(a.Resource.ID, err)
 }
 
 const keyIdentifierTarget = "properties.encryption.keyVaultProperties.keyIdentifier"
 
-// keyRefused renders a customer key's problem. The first message is the one that the official command line matches.
-func keyRefused(err error) error {
+// keyRefused renders the problem of a customer key that is to come; one of the key in use is the account's. The first
+// message is the one that the official command line matches.
+func keyRefused(id azure.ResourceID, err error) error {
 	var p *customerkey.Problem
-	if !errors.As(err, &p) {
+	switch {
+	case !errors.As(err, &p):
 		return err
+	case p.InUse:
+		return inaccessible(id, err)
 	}
 	e := badRequest(keyIdentifierTarget, "Access to the Customer Key was forbidden.")
 	if !p.Denied {
@@ -270,23 +292,36 @@ func (s *Service) checkVault(ctx context.Context, a *account, keyID string) erro
 func location(name string) string { return strings.ToLower(strings.ReplaceAll(name, " ", "")) }
 
 func (s *Service) commitAccount(ctx context.Context, tx *store.Tx, w *arm.Write) error {
-	if sw := s.switches.get(w.New.ID.Key()); sw != nil {
-		if err := s.o.Keys.Commit(ctx, tx, sw); err != nil {
+	p := s.prepared.get(w.New.ID.Key())
+	if p.key != nil {
+		if err := s.o.Keys.Commit(ctx, tx, p.key); err != nil {
 			return err
 		}
 	}
+	a, err := decodeAccount(w.New)
+	if err != nil {
+		return err
+	}
+	if err := keepStorageKeys(ctx, tx, a); err != nil {
+		return err
+	}
+	if err := putStorageKeys(ctx, tx, a.key(), p.storage); err != nil {
+		return err
+	}
 	tx.AfterCommit(func() {
-		s.switches.put(w.New.ID.Key(), nil)
+		s.prepared.drop(w.New.ID.Key())
 		s.access.forget(w.New.ID.Key())
 	})
-	if _, err := tx.Exec(ctx, `DELETE FROM media_storage WHERE account = $1`, w.New.ID.Key()); err != nil {
-		return fmt.Errorf("forgetting the storage status of %s: %w", w.New.ID, err)
+	if p.tried {
+		if _, err := tx.Exec(ctx, `DELETE FROM media_storage WHERE account = $1`, a.key()); err != nil {
+			return fmt.Errorf("forgetting the storage status of %s: %w", w.New.ID, err)
+		}
 	}
 	return s.createBuiltIns(ctx, tx, w.New)
 }
 
-// createBuiltIns makes what every account has from the start: its default streaming endpoint and the predefined
-// streaming policies.
+// createBuiltIns makes what every account has from the start: its default streaming endpoint, the predefined
+// streaming policies, and the names under which private endpoints would connect.
 func (s *Service) createBuiltIns(ctx context.Context, tx *store.Tx, acct *arm.Resource) error {
 	endpoint, err := json.Marshal(newEndpointProperties())
 	if err != nil {
@@ -307,90 +342,15 @@ func (s *Service) createBuiltIns(ctx context.Context, tx *store.Tx, acct *arm.Re
 			return err
 		}
 	}
-	return nil
+	return s.createPrivateLinkResources(ctx, tx, acct)
 }
 
 func (s *Service) deleteAccount(ctx context.Context, tx *store.Tx, res *arm.Resource) error {
 	key := res.ID.Key()
-	for _, table := range []string{"media_storage", "media_content_keys", "media_locators"} {
+	for _, table := range []string{"media_storage", "media_storage_keys", "media_content_keys", "media_locators"} {
 		if _, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE account = $1`, key); err != nil {
 			return fmt.Errorf("deleting what belongs to %s: %w", res.ID, err)
 		}
 	}
 	return s.o.Keys.Delete(ctx, tx, key)
-}
-
-func (s *Service) showAccount(ctx context.Context, tx *store.Tx, res *arm.Resource, _ arm.View) (any, error) {
-	a, err := decodeAccount(res)
-	if err != nil {
-		return nil, err
-	}
-	if a.Encryption.Type == customerKey {
-		state, err := s.o.Keys.StateIn(ctx, tx, a.key())
-		if err != nil {
-			return nil, err
-		}
-		a.Encryption.Status = "Connected"
-		if state.Problem != nil {
-			a.Encryption.Status = "Disconnected: " + state.Problem.Error()
-		}
-		a.Encryption.KeyVaultProperties.CurrentKeyIdentifier = state.KeyID
-	}
-	if err := s.showStorageStatus(ctx, tx, a); err != nil {
-		return nil, err
-	}
-	return struct {
-		accountProperties
-		ProvisioningState          string   `json:"provisioningState"`
-		PrivateEndpointConnections []string `json:"privateEndpointConnections"`
-	}{a.accountProperties, res.State, []string{}}, nil
-}
-
-// gate refuses everything but GET, LIST and DELETE of the account itself while the account key is not to be had.
-func (s *Service) gate(ctx context.Context, res *arm.Resource, op arm.Op) error {
-	if strings.EqualFold(op.Target.Key(), res.ID.Key()) && (op.Method == http.MethodGet || op.Method == http.MethodHead || op.Method == http.MethodDelete) {
-		return nil
-	}
-	_, err := s.o.Keys.Key(ctx, res.ID.Key())
-	return inaccessible(res.ID, err)
-}
-
-// inaccessible renders the problem that keeps an account from its key.
-func inaccessible(id azure.ResourceID, err error) error {
-	var p *customerkey.Problem
-	if !errors.As(err, &p) {
-		return err
-	}
-	e := azure.Errorf(http.StatusForbidden, "CustomerKeyInaccessible",
-		"The media account '%s' cannot use the customer key that protects it, so only GET, LIST and DELETE of the account work. It returns by itself when access is restored. %s",
-		accountID(id).Name(), p.Detail)
-	e.Details = []azure.Error{{Code: p.Code, Message: p.Detail, Target: "properties.encryption"}}
-	return e
-}
-
-// syncStorageKeys is for accounts that hold storage keys. With managed identities there is nothing to bring up to
-// date; the mapping is tried instead.
-func (s *Service) syncStorageKeys(w http.ResponseWriter, r *azure.Request, res *arm.Resource) error {
-	var body struct {
-		ID string `json:"id"`
-	}
-	if err := r.DecodeJSON("BadRequest", &body); err != nil {
-		return err
-	}
-	a, err := decodeAccount(res)
-	if err != nil {
-		return err
-	}
-	for _, sa := range a.StorageAccounts {
-		if strings.EqualFold(sa.ID, body.ID) {
-			if a.StorageAuthentication == storageManagedIdentity {
-				if err := s.tryStorageAccount(r.Context(), a, sa); err != nil {
-					return storageRefused(err)
-				}
-			}
-			w.WriteHeader(http.StatusOK)
-			return nil
-		}
-	}
-	return badRequest("id", "The storage account '%s' is not attached to the media account '%s'.", body.ID, res.ID.Name())
 }

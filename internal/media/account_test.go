@@ -1,16 +1,20 @@
 package media
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/keyreel/keyreel/internal/audit"
+	"github.com/keyreel/keyreel/internal/store"
 	"github.com/keyreel/keyreel/internal/store/storetest"
 )
 
 func TestAccountDefaults(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.put(acct, syncV, fmt.Sprintf(accountDoc, "")).want(201)
+		w.put(acct, syncV, fmt.Sprintf(accountDoc, "")).want(201)
+		a := w.get(acct).want(200)
 		for path, want := range map[string]any{
 			"type": "Microsoft.Media/mediaservices", "identity.principalId": system, "properties.provisioningState": "Succeeded",
 			"properties.storageAuthentication": "System", "properties.encryption.type": "SystemKey",
@@ -35,8 +39,6 @@ func TestAccountDefaults(t *testing.T) {
 		w.get(acct+"/streamingPolicies").want(200).says("Predefined_ClearKey", "Predefined_MultiDrmStreaming")
 		w.do("DELETE", acct+"/streamingPolicies/Predefined_ClearKey", asyncV, "").want(400)
 		w.get(acct + "/assets/none").want(404)
-		// System storage is accepted, and its use says what would mend it.
-		w.child("/assets/a", `{}`).want(409).says("ManagedIdentity")
 		w.do("DELETE", acct, asyncV, "").want(200)
 		w.get(acct).want(404)
 		if _, err := w.o.Keys.State(t.Context(), acct); err == nil {
@@ -99,6 +101,55 @@ func TestStorageByManagedIdentity(t *testing.T) {
 		w.out.set(func() { w.out.allowed[system] = true })
 		w.child("/assets/a", `{}`).want(201)
 		w.get(acct).want(200).says(`"status":"Connected"`)
+
+		// The audit tells it in the same words.
+		for operation, want := range map[string]struct {
+			n    int
+			says string
+		}{
+			"StorageAccount.Refused":      {3, "Storage Blob Data Contributor"},
+			"StorageAccount.Inaccessible": {1, "Grant the identity the roles"},
+			"StorageAccount.Accessible":   {1, ""},
+		} {
+			records, err := w.o.Audit.Query(t.Context(), audit.Filter{Operation: operation})
+			if err != nil || len(records) != want.n {
+				t.Fatalf("%s: %d records, %v", operation, len(records), err)
+			}
+			for _, r := range records {
+				if r.Principal != system || !strings.Contains(r.Reason, want.says) {
+					t.Errorf("%s: %+v", operation, r)
+				}
+			}
+		}
+	})
+}
+
+// TestBothRolesAreNeeded: an identity that keeps one of the two roles loses access as one that keeps none, and so does
+// one that holds a role through a group that it leaves.
+func TestBothRolesAreNeeded(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.managed()
+		w.child("/assets/a", `{}`).want(201)
+		for _, tt := range []struct{ name, role, keeps, says string }{
+			{"reader", readerRole, blobRole, "Microsoft.Storage/storageAccounts/read"},
+			{"contributor", blobRole, readerRole, "blobs/write"},
+		} {
+			err := w.db.Update(t.Context(), func(tx *store.Tx) error { return w.rbac.Purge(t.Context(), tx, system, "") })
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.grant(system, tt.keeps, storage)
+			w.child("/assets/b", `{}`).want(403).says("MPE_STORAGE_INSUFFICIENT_ACCOUNT_PERMISSIONS", tt.says)
+			w.get(acct).want(200).says("Disconnected: AuthorizationFailed")
+			w.o.Groups = func(context.Context, string) ([]string, error) { return []string{"group-" + tt.name}, nil }
+			w.grant("group-"+tt.name, tt.role, storage)
+			w.child("/assets/"+tt.name, `{}`).want(201)
+			w.get(acct).want(200).says(`"status":"Connected"`)
+			w.o.Groups = nil
+			w.child("/assets/b", `{}`).want(403)
+			w.grant(system, tt.role, storage)
+			w.child("/assets/"+tt.name, `{}`).want(200)
+		}
 	})
 }
 

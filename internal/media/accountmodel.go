@@ -3,7 +3,6 @@ package media
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/keyreel/keyreel/internal/arm"
@@ -109,15 +108,17 @@ func notAssigned(account, identity string) *azure.Error {
 	return badRequest("identity", "The identity '%s' is not assigned to the account '%s'. Add it to identity.userAssignedIdentities.", identity, account)
 }
 
-// hasIdentity checks a choice against an identity block whose new identities are not made yet.
-func hasIdentity(res *arm.Resource, c *resourceIdentity, target string) error {
+// hasIdentity checks a choice against an identity block whose new identities are not made yet. user is the mapping that
+// needs the identity, for the message.
+func hasIdentity(res *arm.Resource, c *resourceIdentity, target, user string) error {
 	have := ""
 	if res.Identity != nil {
 		have = res.Identity.Type
 	}
-	if c == nil || c.UserAssignedIdentity == "" {
+	if c.UserAssignedIdentity == "" {
+		c.UseSystemAssignedIdentity = true
 		if !strings.Contains(have, "SystemAssigned") {
-			return badRequest(target, "The system-assigned identity of the account is to be used, and the account has none. Set identity.type to SystemAssigned, or choose a user-assigned identity in %s.", target)
+			return badRequest(target, "%s needs the system-assigned identity of the account, which has none after this write. Keep SystemAssigned in identity.type, or choose a user-assigned identity in %s.", user, target)
 		}
 		return nil
 	}
@@ -131,9 +132,8 @@ func hasIdentity(res *arm.Resource, c *resourceIdentity, target string) error {
 			}
 		}
 	}
-	e := notAssigned(res.ID.String(), c.UserAssignedIdentity)
-	e.Target = target
-	return e
+	return badRequest(target, "%s needs the identity '%s', which is not assigned to the account '%s' after this write. Keep it in identity.userAssignedIdentities, or choose another in %s.",
+		user, c.UserAssignedIdentity, res.ID, target)
 }
 
 // check completes and validates the properties.
@@ -192,12 +192,15 @@ func (p *accountProperties) checkStorage(res *arm.Resource) error {
 		seen[id.Key()] = true
 		if p.StorageAuthentication == storageSystem {
 			a.Identity = nil // the mode does not use identities
+			if !strings.EqualFold(id.Subscription(), res.ID.Subscription()) {
+				return badRequest(target+".id", "The storage account '%s' is in another subscription than the media account, which storageAuthentication 'System' does not reach. Set storageAuthentication to 'ManagedIdentity'.", a.ID)
+			}
 			continue
 		}
 		if a.Identity == nil {
-			a.Identity = &resourceIdentity{UseSystemAssignedIdentity: true}
+			a.Identity = &resourceIdentity{}
 		}
-		if err := hasIdentity(res, a.Identity, target+".identity"); err != nil {
+		if err := hasIdentity(res, a.Identity, target+".identity", "The storage account '"+a.ID+"'"); err != nil {
 			return err
 		}
 	}
@@ -220,48 +223,8 @@ func (p *accountProperties) checkEncryption(res *arm.Resource) error {
 	if e.KeyVaultProperties == nil || e.KeyVaultProperties.KeyIdentifier == "" {
 		return badRequest(target+".keyVaultProperties.keyIdentifier", "Encryption with CustomerKey needs keyVaultProperties.keyIdentifier.")
 	}
-	if e.Identity == nil || e.Identity.UserAssignedIdentity == "" {
-		e.Identity = &resourceIdentity{UseSystemAssignedIdentity: true}
+	if e.Identity == nil {
+		e.Identity = &resourceIdentity{}
 	}
-	return hasIdentity(res, e.Identity, target+".identity")
-}
-
-func (c *accessControl) check() error {
-	const target = "properties.keyDelivery.accessControl"
-	if err := oneOf(target+".defaultAction", &c.DefaultAction, "Allow", "Deny"); err != nil {
-		return err
-	}
-	if c.IPAllowList == nil {
-		c.IPAllowList = []string{}
-	}
-	if c.DefaultAction == "Allow" && len(c.IPAllowList) > 0 {
-		return badRequest(target+".ipAllowList", "The IP allow list must be empty when the default action is Allow.")
-	}
-	for _, s := range c.IPAllowList {
-		if _, ok := parsePrefix(s); !ok {
-			return badRequest(target+".ipAllowList", "'%s' is neither an IP address nor a CIDR block.", s)
-		}
-	}
-	return nil
-}
-
-// allows reports whether an address may ask for keys. An address that is not known is none on the list.
-func (c accessControl) allows(addr netip.Addr) bool {
-	if c.DefaultAction != "Deny" {
-		return true
-	}
-	for _, s := range c.IPAllowList {
-		if prefix, ok := parsePrefix(s); ok && prefix.Contains(addr.Unmap()) {
-			return true
-		}
-	}
-	return false
-}
-
-func parsePrefix(s string) (netip.Prefix, bool) {
-	if addr, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), true
-	}
-	prefix, err := netip.ParsePrefix(s)
-	return prefix, err == nil
+	return hasIdentity(res, e.Identity, target+".identity", "The customer key '"+e.KeyVaultProperties.KeyIdentifier+"'")
 }

@@ -41,7 +41,7 @@ func TestSwitchOfAFailedWriteIsNotCommitted(t *testing.T) {
 		if err := w.prepareAccount(t.Context(), write); err != nil {
 			t.Fatal(err)
 		}
-		if w.switches.get(id.Key()) == nil {
+		if w.prepared.get(id.Key()).key == nil {
 			t.Fatal("nothing was prepared")
 		}
 		// The commit never comes; the next write changes tags alone.

@@ -134,7 +134,7 @@ func (r blobReader) block(index int64) ([]byte, error) {
 
 // download reads a block of exactly the version that it belongs to.
 func (s *Service) download(ctx context.Context, b block) ([]byte, error) {
-	client, err := s.client(b.storageTarget)
+	client, err := s.client(ctx, b.storageTarget)
 	if err != nil {
 		return nil, err
 	}

@@ -16,13 +16,18 @@ func TestHostileJSON(t *testing.T) {
 	w.upload()
 	w.child("/contentKeyPolicies/p", openPolicy).want(201)
 	documents := map[string]string{
-		"/assets/x":              `{"alternateId":"a","description":"d","container":"c-c","storageAccountName":"store1"}`,
-		"/transforms/x":          copyPreset,
-		"/transforms/t/jobs/x":   jobDoc,
-		"/contentKeyPolicies/x":  tokenPolicy(),
-		"/streamingPolicies/x":   `{"defaultContentKeyPolicyName":"p","envelopeEncryption":{"enabledProtocols":{"hls":true},"contentKeys":{"defaultKey":{"label":"k","policyName":"p"}}},"noEncryption":{"enabledProtocols":{"hls":true}}}`,
-		"/streamingLocators/x":   `{"assetName":"in","streamingPolicyName":"Predefined_ClearKey","defaultContentKeyPolicyName":"p","startTime":"2026-01-01T00:00:00Z","contentKeys":[{"id":"cccccccc-0000-0000-0000-00000000000a","value":"AAAAAAAAAAAAAAAAAAAAAA=="}]}`,
-		"/streamingEndpoints/x":  `{"description":"d","cdnEnabled":false,"customHostNames":[]}`,
+		"/assets/x":                     `{"alternateId":"a","description":"d","container":"c-c","storageAccountName":"store1"}`,
+		"/transforms/x":                 copyPreset,
+		"/transforms/t/jobs/x":          jobDoc,
+		"/transforms/t/jobs/y":          httpJob("https://h/films/", "a.mp4?sig=x"),
+		"/contentKeyPolicies/x":         tokenPolicy(),
+		"/streamingPolicies/x":          `{"defaultContentKeyPolicyName":"p","envelopeEncryption":{"enabledProtocols":{"hls":true},"contentKeys":{"defaultKey":{"label":"k","policyName":"p"}}},"noEncryption":{"enabledProtocols":{"hls":true}}}`,
+		"/streamingLocators/x":          `{"assetName":"in","streamingPolicyName":"Predefined_ClearKey","defaultContentKeyPolicyName":"p","startTime":"2026-01-01T00:00:00Z","contentKeys":[{"id":"cccccccc-0000-0000-0000-00000000000a","value":"AAAAAAAAAAAAAAAAAAAAAA=="}]}`,
+		"/streamingEndpoints/x":         `{"description":"d","cdnEnabled":false,"customHostNames":[]}`,
+		"/privateEndpointConnections/x": `{"privateEndpoint":{"id":"` + storage + `"},"privateLinkServiceConnectionState":{"status":"Approved","description":"d","actionsRequired":"None"}}`,
+		"2": `{"storageAccounts":[{"id":"` + storage + `","type":"Primary","identity":{"useSystemAssignedIdentity":false}}],"storageAuthentication":"System",
+			"encryption":{"type":"SystemKey","keyVaultProperties":{"keyIdentifier":"x"},"identity":{"userAssignedIdentity":"x"}},
+			"keyDelivery":{"accessControl":{"defaultAction":"Deny","ipAllowList":["10.0.0.0/8"]}},"publicNetworkAccess":"Enabled","minimumTlsVersion":"Tls12"}`,
 		"/streamingEndpoints/x2": `{"description":"d","unknown":{"a":[1,2]},"resourceState":"Running"}`,
 	}
 	values := []string{`null`, `[]`, `{}`, `[null]`, `[{}]`, `7`, `-1e300`, `true`, `""`, `"\u0000"`, `"../../x"`, `"` + strings.Repeat("a", 3000) + `"`, `{"@odata.type":null}`, `{"@odata.type":"#Microsoft.Media.Nothing"}`}
@@ -34,7 +39,11 @@ func TestHostileJSON(t *testing.T) {
 			}
 		}
 		for _, body := range bodies {
-			a := w.put(acct+path, asyncV, `{"location":"westeurope","properties":`+body+`}`)
+			version := asyncV
+			if path == "2" { // an account, to be done when it is answered
+				version = syncV
+			}
+			a := w.put(acct+path, version, `{"location":"westeurope","properties":`+body+`}`)
 			switch {
 			case a.status >= 500:
 				t.Fatalf("%s: %d %s", body, a.status, a.raw)

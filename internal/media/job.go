@@ -47,10 +47,11 @@ func (p *jobProperties) ended() bool {
 	return p.State == jobFinished || p.State == jobError || p.State == jobCanceled
 }
 
-// jobInput is a JobInputAsset.
+// jobInput is a JobInputAsset or a JobInputHttp; of the latter neither base URI nor files are stored here.
 type jobInput struct {
 	Type      string   `json:"@odata.type"`
-	AssetName string   `json:"assetName"`
+	AssetName string   `json:"assetName,omitempty"`
+	BaseURI   string   `json:"baseUri,omitempty"`
 	Files     []string `json:"files"`
 	Label     string   `json:"label,omitempty"`
 }
@@ -89,7 +90,7 @@ const (
 
 func (s *Service) jobType() arm.Type {
 	t := child(jobType)
-	t.Validate, t.Prepare, t.Commit, t.Delete = s.validateJob, s.prepareJob, s.commitJob, s.deleteJob
+	t.Validate, t.Prepare, t.Commit, t.Delete, t.Show = s.validateJob, s.prepareJob, s.commitJob, s.deleteJob, s.showJob
 	t.Actions = []arm.Action{{Name: "cancelJob", Handle: s.cancelJob}}
 	return t
 }
@@ -119,6 +120,14 @@ func (s *Service) validateJob(ctx context.Context, tx *store.Tx, w *arm.Write) e
 			return badRequest("properties.input", "A job needs an input.")
 		}
 		p.Input, p.Outputs, p.CorrelationData = *body.Input, body.Outputs, body.CorrelationData
+		private := new(jobWrite)
+		if p.Input.Type == inputHTTPType {
+			var err error
+			if private.input, err = p.takeHTTPInput(); err != nil {
+				return err
+			}
+		}
+		w.Private = private
 		if err := s.checkJob(ctx, tx, w.New.ID, &p); err != nil {
 			return err
 		}
@@ -134,22 +143,14 @@ func (s *Service) validateJob(ctx context.Context, tx *store.Tx, w *arm.Write) e
 
 // checkJob completes and validates a new job.
 func (s *Service) checkJob(ctx context.Context, tx *store.Tx, id azure.ResourceID, p *jobProperties) error {
-	if p.Input.Type != inputAssetType {
-		return badRequest("properties.input", "'%s' is not built. Use '%s': upload the file into an asset, which the account reads as its managed identity.", p.Input.Type, inputAssetType)
-	}
-	if len(p.Input.Files) > 1 {
-		return badRequest("properties.input.files", "One input file is supported, not %d.", len(p.Input.Files))
-	}
-	for _, f := range p.Input.Files {
-		if f == "" || path.Clean("/"+f) != "/"+f {
-			return badRequest("properties.input.files", "'%s' is not the name of a file in an asset.", f)
+	switch p.Input.Type {
+	case inputHTTPType:
+	case inputAssetType:
+		if err := s.checkAssetInput(ctx, tx, id, &p.Input); err != nil {
+			return err
 		}
-	}
-	if p.Input.Files == nil {
-		p.Input.Files = []string{}
-	}
-	if _, err := s.asset(ctx, tx, id, p.Input.AssetName, "properties.input.assetName"); err != nil {
-		return err
+	default:
+		return badRequest("properties.input", "'%s' is not built. Use '%s' or '%s'.", p.Input.Type, inputAssetType, inputHTTPType)
 	}
 	parent, err := s.o.Manager.Get(ctx, tx, id.Parent())
 	if err != nil {
@@ -182,6 +183,30 @@ func (s *Service) checkJob(ctx context.Context, tx *store.Tx, id azure.ResourceI
 	return nil
 }
 
+func (s *Service) checkAssetInput(ctx context.Context, tx *store.Tx, id azure.ResourceID, in *jobInput) error {
+	if len(in.Files) > 1 {
+		return badRequest("properties.input.files", "One input file is supported, not %d.", len(in.Files))
+	}
+	for _, f := range in.Files {
+		if f == "" || path.Clean("/"+f) != "/"+f {
+			return badRequest("properties.input.files", "'%s' is not the name of a file in an asset.", f)
+		}
+	}
+	if in.Files == nil {
+		in.Files = []string{}
+	}
+	if _, err := s.asset(ctx, tx, id, in.AssetName, "properties.input.assetName"); err != nil {
+		return err
+	}
+	return nil
+}
+
+// jobWrite goes from Validate through Prepare to Commit.
+type jobWrite struct {
+	input  *httpInput // nil for a JobInputAsset
+	sealed []byte
+}
+
 // prepareJob refuses a new job when storage refuses the account's identity: the caller learns it now and not from the
 // job's outcome.
 func (s *Service) prepareJob(ctx context.Context, w *arm.Write) error {
@@ -192,7 +217,15 @@ func (s *Service) prepareJob(ctx context.Context, w *arm.Write) error {
 	if err := decodeStored(w.New, &p); err != nil {
 		return err
 	}
-	names := []string{p.Input.AssetName}
+	var names []string
+	if private, ok := w.Private.(*jobWrite); ok && private.input != nil {
+		var err error
+		if private.sealed, err = s.sealHTTPInput(ctx, w.New.ID, private.input); err != nil {
+			return err
+		}
+	} else {
+		names = append(names, p.Input.AssetName)
+	}
 	for _, o := range p.Outputs {
 		names = append(names, o.AssetName)
 	}
@@ -205,9 +238,9 @@ func (s *Service) prepareJob(ctx context.Context, w *arm.Write) error {
 		if err != nil {
 			return err
 		}
-		client, err := s.client(t)
+		client, err := s.client(ctx, t)
 		if err != nil {
-			return err
+			return storageDenied(err)
 		}
 		_, err = client.NewContainerClient(container).GetProperties(ctx, nil)
 		err = t.problem("Microsoft.Storage/storageAccounts/blobServices/containers/read", err)
@@ -241,6 +274,13 @@ func (s *Service) commitJob(ctx context.Context, tx *store.Tx, w *arm.Write) err
 	if w.Old != nil {
 		return nil
 	}
+	if private, ok := w.Private.(*jobWrite); ok && private.input != nil {
+		_, err := tx.Exec(ctx, `INSERT INTO media_job_inputs (job, sealed) VALUES ($1, $2)
+			ON CONFLICT (job) DO UPDATE SET sealed = excluded.sealed`, w.New.ID.Key(), private.sealed)
+		if err != nil {
+			return fmt.Errorf("storing the input of %s: %w", w.New.ID, err)
+		}
+	}
 	payload, err := json.Marshal(encodePayload{Job: w.New.ID.String()})
 	if err != nil {
 		return err
@@ -268,6 +308,9 @@ func (s *Service) queueID(ctx context.Context, tx *store.Tx, id azure.ResourceID
 }
 
 func (s *Service) deleteJob(ctx context.Context, tx *store.Tx, res *arm.Resource) error {
+	if _, err := tx.Exec(ctx, `DELETE FROM media_job_inputs WHERE job = $1`, res.ID.Key()); err != nil {
+		return fmt.Errorf("deleting the input of %s: %w", res.ID, err)
+	}
 	queueID, err := s.queueID(ctx, tx, res.ID)
 	if err != nil || queueID == "" {
 		return err

@@ -91,17 +91,28 @@ func (s *Service) authorizedKey(ctx context.Context, r *azure.Request, a *accoun
 	if !a.KeyDelivery.AccessControl.allows(clientIP(r.Request)) {
 		return nil, azure.Errorf(http.StatusForbidden, "Forbidden", "The address %s may not ask for keys: it is not in keyDelivery.accessControl.ipAllowList of the account.", clientIP(r.Request))
 	}
-	if a.PublicNetworkAccess == "Disabled" {
-		return nil, azure.Errorf(http.StatusForbidden, "PublicNetworkAccessDisabled", "Public network access to the media account '%s' is disabled.", a.Resource.ID.Name())
+	if err := a.admits(r.Request); err != nil {
+		return nil, err
 	}
 	key, err := s.o.Keys.Key(ctx, a.key())
 	if err != nil {
 		return nil, inaccessible(a.Resource.ID, err)
 	}
 	var keys []contentKey
+	var locator locatorProperties
 	err = s.o.DB.View(ctx, func(tx *store.Tx) error {
-		keys, err = s.contentKeys(ctx, tx, a.key(), "kid", kid)
-		return err
+		if keys, err = s.contentKeys(ctx, tx, a.key(), "kid", kid); err != nil || len(keys) == 0 {
+			return err
+		}
+		id, err := azure.ParseResourceID(keys[0].locator)
+		if err != nil {
+			return err
+		}
+		res, err := s.o.Manager.Get(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		return decodeStored(res, &locator)
 	})
 	if err != nil {
 		return nil, err
@@ -110,6 +121,9 @@ func (s *Service) authorizedKey(ctx context.Context, r *azure.Request, a *accoun
 		return nil, azure.Errorf(http.StatusNotFound, "NotFound", "The content key '%s' was not found.", kid)
 	}
 	k := &keys[0]
+	if !locator.holds(time.Now()) {
+		return k, azure.Errorf(http.StatusForbidden, "Forbidden", "The content key '%s' is not delivered: its streaming locator is not valid at this time.", kid)
+	}
 	if err := s.mayHave(ctx, r, a, key, k); err != nil {
 		return k, err
 	}

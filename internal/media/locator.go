@@ -30,6 +30,11 @@ type locatorProperties struct {
 	AlternativeMediaID      string     `json:"alternativeMediaId,omitempty"`
 }
 
+// holds reports whether the locator is valid at a time.
+func (p *locatorProperties) holds(now time.Time) bool {
+	return (p.StartTime == nil || !now.Before(*p.StartTime)) && (p.EndTime == nil || now.Before(*p.EndTime))
+}
+
 const envelopeEncryptionKey = "EnvelopeEncryption"
 
 // contentKey is a content key of a locator, in clear while in memory only.
@@ -317,7 +322,7 @@ func (s *Service) listPaths(w http.ResponseWriter, r *azure.Request, res *arm.Re
 const maxFiles = 5000
 
 func (s *Service) listFiles(ctx context.Context, t storageTarget, container string) ([]string, error) {
-	client, err := s.client(t)
+	client, err := s.client(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ var schemaFS embed.FS
 // the resource manager holds.
 var Schema = store.Schema{Name: "media", FS: schemaFS}
 
-// Options of a Service. All are needed but Log.
+// Options of a Service. All are needed but Groups, PrivateInputs and Log.
 type Options struct {
 	DB       *store.DB
 	Keyring  *seal.Keyring
@@ -42,7 +42,11 @@ type Options struct {
 	Hosts    azure.Hosts
 	TenantID string
 	WorkDir  string // scratch space of encoding jobs; everything in it may be lost at any time
-	Log      *slog.Logger
+	// Groups returns the groups that a principal is in, through others too, which may hold roles for it; nil is none.
+	Groups func(ctx context.Context, principalID string) ([]string, error)
+	// PrivateInputs lets JobInputHttp fetch from private, loopback and other special addresses.
+	PrivateInputs bool
+	Log           *slog.Logger
 }
 
 // Service is Microsoft.Media. It is safe for concurrent use.
@@ -51,7 +55,8 @@ type Service struct {
 	access        *storageAccess
 	blocks        *blockCache
 	presentations *presentations
-	switches      switches
+	prepared      preparedWrites
+	public        *http.Client // fetches what customers name
 	streaming     azure.Router
 	keyDelivery   azure.Router
 
@@ -65,7 +70,7 @@ func New(o Options) (*Service, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	s := &Service{o: o, stop: make(chan struct{})}
+	s := &Service{o: o, stop: make(chan struct{}), public: o.Clients.Public(o.PrivateInputs)}
 	s.close = sync.OnceFunc(func() { close(s.stop) })
 	s.access = &storageAccess{service: s}
 	s.blocks = newBlockCache(blockCacheSize)
@@ -95,18 +100,20 @@ func (s *Service) Start() {
 	s.wg.Go(func() { s.repeat(ctx, settleEvery, "looking after abandoned media jobs", s.settleJobs) })
 }
 
+// repeat does the work again and again; work that takes long is paused for three times as long, so that thousands of
+// accounts do not take the machine for themselves.
 func (s *Service) repeat(ctx context.Context, every time.Duration, what string, work func(context.Context) error) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
+	for pause := every; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			if err := work(ctx); err != nil && ctx.Err() == nil {
-				s.o.Log.ErrorContext(ctx, what, "err", err)
-			}
+		case <-time.After(pause):
 		}
+		begun := time.Now()
+		if err := work(ctx); err != nil && ctx.Err() == nil {
+			s.o.Log.ErrorContext(ctx, what, "err", err)
+		}
+		pause = max(every, 3*time.Since(begun))
 	}
 }
 
@@ -138,6 +145,8 @@ const (
 	streamingPolicyType   = "Microsoft.Media/mediaServices/streamingPolicies"
 	streamingLocatorType  = "Microsoft.Media/mediaServices/streamingLocators"
 	streamingEndpointType = "Microsoft.Media/mediaservices/streamingEndpoints"
+	connectionType        = "Microsoft.Media/mediaservices/privateEndpointConnections"
+	linkResourceType      = "Microsoft.Media/mediaservices/privateLinkResources"
 	storageAccountType    = "Microsoft.Storage/storageAccounts"
 	vaultType             = "Microsoft.KeyVault/vaults"
 )
@@ -153,7 +162,7 @@ func (s *Service) Provider() arm.Provider {
 		Namespace: "Microsoft.Media",
 		Types: []arm.Type{
 			s.accountType(), s.assetType(), s.transformType(), s.jobType(), s.contentKeyPolicyType(),
-			s.streamingPolicyType(), s.streamingLocatorType(), s.streamingEndpointType(),
+			s.streamingPolicyType(), s.streamingLocatorType(), s.streamingEndpointType(), s.connectionType(), s.linkResourceType(),
 		},
 		Commands:          s.commands(),
 		OperationStatuses: "mediaServicesOperationStatuses",

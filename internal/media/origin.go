@@ -128,8 +128,9 @@ func (s *Service) loadPlayback(ctx context.Context, tx *store.Tx, locator *arm.R
 
 // open finds what a streaming request's host and locator lead to, and checks all that is to be checked on every
 // request but storage: the endpoint runs, the account may use its key, the locator holds now.
-func (s *Service) open(ctx context.Context, host, locatorID string, now time.Time) (*playback, error) {
-	target, _ := s.o.Hosts.Parse(host)
+func (s *Service) open(r *http.Request, locatorID string, now time.Time) (*playback, error) {
+	ctx := r.Context()
+	target, _ := s.o.Hosts.Parse(r.Host)
 	i := strings.LastIndexByte(target.Name, '-')
 	if target.Service != azure.Streaming || i < 0 || !guid.MatchString(strings.ToLower(locatorID)) {
 		return nil, errNotFound()
@@ -164,12 +165,13 @@ func (s *Service) open(ctx context.Context, host, locatorID string, now time.Tim
 	} else if err != nil {
 		return nil, err
 	}
-	switch {
-	case e.ResourceState != endpointRunning:
+	if e.ResourceState != endpointRunning {
 		return nil, azure.Errorf(http.StatusForbidden, "MPE_STREAMING_ENDPOINT_NOT_RUNNING", "The streaming endpoint '%s' is stopped. Start it.", endpoint)
-	case p.account.PublicNetworkAccess == "Disabled":
-		return nil, azure.Errorf(http.StatusForbidden, "PublicNetworkAccessDisabled", "Public network access to the media account '%s' is disabled.", name)
-	case p.locator.StartTime != nil && now.Before(*p.locator.StartTime), p.locator.EndTime != nil && !now.Before(*p.locator.EndTime):
+	}
+	if err := p.account.admits(r); err != nil {
+		return nil, err
+	}
+	if !p.locator.holds(now) {
 		return nil, azure.Errorf(http.StatusForbidden, "MPE_LOCATOR_NOT_VALID_NOW", "The streaming locator is not valid at this time.")
 	}
 	p.target, err = s.storageTarget(p.account, p.asset.StorageAccountName)
@@ -193,7 +195,7 @@ func (s *Service) locatorByID(ctx context.Context, tx *store.Tx, acct azure.Reso
 
 func (s *Service) serveStream(w http.ResponseWriter, r *azure.Request) error {
 	ctx := r.Context()
-	p, err := s.open(ctx, r.Host, r.Vars["locator"], time.Now())
+	p, err := s.open(r.Request, r.Vars["locator"], time.Now())
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/onbehalf"
 	"github.com/keyreel/keyreel/internal/rbac"
-	"github.com/keyreel/keyreel/internal/store"
 )
 
 const (
@@ -30,6 +29,8 @@ const (
 	askTimeout = 3 * time.Second
 	// watchEvery is how often storage mappings that nobody uses are tried, for their status.
 	watchEvery = 5 * time.Second
+	// watchAtOnce bounds how many are tried side by side: storage that does not answer must not hold up the others.
+	watchAtOnce = 8
 )
 
 // storageTarget is a storage account as a media account uses it.
@@ -38,7 +39,7 @@ type storageTarget struct {
 	storage  string // storage account, ARM ID in lower case
 	name     string // its name
 	endpoint string
-	identity onbehalf.Identity
+	identity onbehalf.Identity // zero when the account uses the storage account's key
 }
 
 // file is a blob in a storage account.
@@ -68,28 +69,35 @@ func (s *Service) storageTarget(a *account, name string) (storageTarget, error) 
 }
 
 func (s *Service) mapping(a *account, sa storageAccount) (storageTarget, error) {
-	if a.StorageAuthentication != storageManagedIdentity {
-		return storageTarget{}, azure.Errorf(http.StatusConflict, "Conflict",
-			"The media account '%s' has storageAuthentication 'System', with which it has no access to storage. Set storageAuthentication to 'ManagedIdentity' and grant its identity the roles 'Storage Blob Data Contributor' and 'Reader' on '%s'.",
-			a.Resource.ID.Name(), sa.ID)
-	}
 	id, err := azure.ParseResourceID(sa.ID)
 	if err != nil {
 		return storageTarget{}, err
 	}
-	identity, err := a.identity(sa.Identity)
-	if err != nil {
-		return storageTarget{}, err
+	t := storageTarget{account: a.key(), storage: id.Key(), name: id.Name(), endpoint: azure.URLs{Hosts: s.o.Hosts}.Blob(id.Name())}
+	if a.StorageAuthentication == storageManagedIdentity {
+		t.identity, err = a.identity(sa.Identity)
 	}
-	return storageTarget{
-		account: a.key(), storage: id.Key(), name: id.Name(), identity: identity,
-		endpoint: azure.URLs{Hosts: s.o.Hosts}.Blob(id.Name()),
-	}, nil
+	return t, err
 }
 
-// client returns the official client of the storage account, as the identity.
-func (s *Service) client(t storageTarget) (*service.Client, error) {
-	return s.o.Clients.Blob(t.identity, t.endpoint)
+// withKey reports whether the media account uses the storage account with its key.
+func (t storageTarget) withKey() bool { return t.identity == onbehalf.Identity{} }
+
+// client returns the official client of the storage account, as the identity or with the key. An identity without both
+// roles gets none: storage itself asks for the one that its operation needs, and the firewall lets an account through
+// that has both.
+func (s *Service) client(ctx context.Context, t storageTarget) (*service.Client, error) {
+	if !t.withKey() {
+		if err := s.hasRoles(ctx, t); err != nil {
+			return nil, s.access.observe(ctx, t, err)
+		}
+		return s.o.Clients.Blob(t.identity, t.endpoint)
+	}
+	key, err := s.storageKey(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Clients.BlobWithKey(t.name, key, t.endpoint)
 }
 
 // storageProblem is why storage did not do what it was asked.
@@ -109,9 +117,15 @@ func (p *storageProblem) Unwrap() error { return p.err }
 
 func (p *storageProblem) detail() string {
 	who := fmt.Sprintf("the identity '%s' (object id '%s')", p.target.identity.IdentityID, p.target.identity.PrincipalID)
+	if p.target.withKey() {
+		who = "the key that the media account holds"
+	}
 	switch {
 	case p.missing:
 		return fmt.Sprintf("%s in the storage account '%s' found nothing (%s).", p.action, p.target.name, p.code)
+	case p.denied && p.target.withKey():
+		return fmt.Sprintf("The storage account '%s' refused '%s' to %s (%s). Bring the key with syncStorageKeys when it was regenerated. Where allowSharedKeyAccess is off or the firewall denies, set storageAuthentication to 'ManagedIdentity': keys pass neither.",
+			p.target.name, p.action, who, p.code)
 	case p.denied:
 		return fmt.Sprintf("The storage account '%s' refused '%s' to %s (%s). Grant the identity the roles 'Storage Blob Data Contributor' and 'Reader' on '%s', and allow trusted services in its firewall (networkAcls.bypass AzureServices).",
 			p.target.name, p.action, who, p.code, p.target.storage)
@@ -165,6 +179,8 @@ func storageDenied(err error) error {
 		return err
 	case p.missing:
 		return azure.Errorf(http.StatusNotFound, "MPE_STORAGE_RESOURCE_NOT_FOUND", "%s", p.detail()).Because(p.err)
+	case p.denied && p.target.withKey():
+		return azure.Errorf(http.StatusForbidden, "MPE_STORAGE_AUTHENTICATION_FAILED", "%s", p.detail())
 	case p.denied:
 		return azure.Errorf(http.StatusForbidden, "MPE_STORAGE_INSUFFICIENT_ACCOUNT_PERMISSIONS", "%s", p.detail())
 	case p.refusedOther:
@@ -180,6 +196,9 @@ func (s *Service) tryStorage(ctx context.Context, a *account) error {
 		err := s.tryStorageAccount(ctx, a, sa)
 		var p *storageProblem
 		if errors.As(err, &p) {
+			if err := s.o.Audit.Append(ctx, p.target.record("StorageAccount.Refused", p.code, p.detail())); err != nil {
+				return fmt.Errorf("recording the use of %s: %w", sa.ID, err)
+			}
 			details = append(details, azure.Error{Code: p.code, Message: p.detail(), Target: sa.ID})
 		} else if err != nil {
 			return err
@@ -206,8 +225,24 @@ func (s *Service) tryStorageAccount(ctx context.Context, a *account, sa storageA
 	if err != nil {
 		return err
 	}
+	if err := s.hasRoles(ctx, t); err != nil {
+		return err
+	}
+	return s.listContainers(ctx, t)
+}
+
+// hasRoles checks that the identity holds both roles, under no condition. A refusal is a *storageProblem.
+func (s *Service) hasRoles(ctx context.Context, t storageTarget) error {
+	principals := []string{t.identity.PrincipalID}
+	if s.o.Groups != nil {
+		groups, err := s.o.Groups(ctx, t.identity.PrincipalID)
+		if err != nil {
+			return fmt.Errorf("reading the groups of %s: %w", t.identity.PrincipalID, err)
+		}
+		principals = append(principals, groups...)
+	}
 	for _, q := range storageNeeds {
-		q.Principals, q.Scope = []string{t.identity.PrincipalID}, sa.ID
+		q.Principals, q.Scope = principals, t.storage
 		d, err := s.o.RBAC.Decide(ctx, q)
 		if err != nil {
 			return fmt.Errorf("deciding on %s at %s: %w", q.Action, q.Scope, err)
@@ -216,11 +251,11 @@ func (s *Service) tryStorageAccount(ctx context.Context, a *account, sa storageA
 			return &storageProblem{target: t, denied: true, code: "AuthorizationFailed", action: q.Action, err: errors.New(d.Reason())}
 		}
 	}
-	return s.listContainers(ctx, t)
+	return nil
 }
 
 func (s *Service) listContainers(ctx context.Context, t storageTarget) error {
-	client, err := s.client(t)
+	client, err := s.client(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -236,7 +271,7 @@ func (s *Service) listContainers(ctx context.Context, t storageTarget) error {
 // mayRead finds out over the wire whether storage lets the identity read blobs of a container, by asking for one that
 // need not be there: permission is decided before existence.
 func (s *Service) mayRead(ctx context.Context, t storageTarget, container string) error {
-	client, err := s.client(t)
+	client, err := s.client(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -252,6 +287,7 @@ func (s *Service) mayRead(ctx context.Context, t storageTarget, container string
 type storageAccess struct {
 	service *Service
 	flight  singleflight.Group
+	noting  sync.Mutex
 
 	mu     sync.Mutex
 	seen   map[file]sighting
@@ -324,7 +360,7 @@ func (c *storageAccess) forget(account string) {
 // ask is a HEAD of the blob as the identity.
 func (c *storageAccess) ask(ctx context.Context, f file) (version, error) {
 	start := time.Now()
-	client, err := c.service.client(f.storageTarget)
+	client, err := c.service.client(ctx, f.storageTarget)
 	if err != nil {
 		return version{}, err
 	}
@@ -373,15 +409,31 @@ func (c *storageAccess) observe(ctx context.Context, t storageTarget, err error)
 	default:
 		code, detail = p.code, p.detail()
 	}
-	key := [2]string{t.account, t.storage}
-	c.mu.Lock()
-	known, ok := c.status[key]
-	c.mu.Unlock()
-	if ok && known == code {
-		return err
-	}
-	if serr := c.service.storeStatus(context.WithoutCancel(ctx), t, code, detail); serr != nil {
+	if serr := c.note(context.WithoutCancel(ctx), t, code, detail); serr != nil {
 		return errors.Join(err, serr)
+	}
+	return err
+}
+
+// note records and stores what was seen of a mapping, when it is something new.
+func (c *storageAccess) note(ctx context.Context, t storageTarget, code, detail string) error {
+	key := [2]string{t.account, t.storage}
+	known := func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		last, ok := c.status[key]
+		return ok && last == code
+	}
+	if known() {
+		return nil
+	}
+	c.noting.Lock() // those who saw the same at once
+	defer c.noting.Unlock()
+	if known() {
+		return nil
+	}
+	if err := c.service.storeStatus(ctx, t, code, detail); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -389,112 +441,12 @@ func (c *storageAccess) observe(ctx context.Context, t storageTarget, err error)
 		c.status = map[[2]string]string{}
 	}
 	c.status[key] = code
-	return err
-}
-
-// storeStatus stores what is to be shown of a storage mapping; an empty code is "Connected".
-func (s *Service) storeStatus(ctx context.Context, t storageTarget, code, detail string) error {
-	err := s.o.DB.Update(ctx, func(tx *store.Tx) error {
-		if code == "" {
-			_, err := tx.Exec(ctx, `DELETE FROM media_storage WHERE account = $1 AND storage = $2`, t.account, t.storage)
-			return err
-		}
-		_, err := tx.Exec(ctx, `INSERT INTO media_storage (account, storage, code, detail, since) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (account, storage) DO UPDATE SET code = excluded.code, detail = excluded.detail, since = excluded.since`,
-			t.account, t.storage, code, detail, store.Micros(time.Now()))
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("storing the status of %s: %w", t.storage, err)
-	}
 	return nil
-}
-
-// showStorageStatus fills the status of the account's storage mappings.
-func (s *Service) showStorageStatus(ctx context.Context, tx *store.Tx, a *account) error {
-	problems := map[string]string{}
-	rows, err := tx.Query(ctx, `SELECT storage, code, detail FROM media_storage WHERE account = $1`, a.key())
-	if err != nil {
-		return fmt.Errorf("reading the storage status of %s: %w", a.Resource.ID, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var storage, code, detail string
-		if err := rows.Scan(&storage, &code, &detail); err != nil {
-			return err
-		}
-		problems[storage] = "Disconnected: " + code + ": " + detail
-	}
-	for i := range a.StorageAccounts {
-		sa := &a.StorageAccounts[i]
-		sa.Status = "Connected"
-		if problem, ok := problems[strings.ToLower(sa.ID)]; ok {
-			sa.Status = problem
-		} else if a.StorageAuthentication != storageManagedIdentity {
-			sa.Status = "Disconnected: storageAuthentication is System. Set it to ManagedIdentity."
-		}
-	}
-	return rows.Err()
-}
-
-// watchStorage tries every storage mapping that uses a managed identity, so that status says what is.
-func (s *Service) watchStorage(ctx context.Context) error {
-	var accounts []*account
-	err := s.o.DB.View(ctx, func(tx *store.Tx) error {
-		accounts = nil
-		list, err := s.o.Manager.List(ctx, tx, accountType, azure.ResourceID{Scope: "/"})
-		if err != nil {
-			return err
-		}
-		for _, res := range list {
-			a, err := decodeAccount(res)
-			if err != nil {
-				return err
-			}
-			accounts = append(accounts, a)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("listing media accounts: %w", err)
-	}
-	var failures []error
-	for _, a := range accounts {
-		if a.StorageAuthentication != storageManagedIdentity || a.Resource.State != "Succeeded" {
-			continue
-		}
-		for _, sa := range a.StorageAccounts {
-			failures = append(failures, s.watchMapping(ctx, a, sa))
-		}
-	}
-	return errors.Join(failures...)
-}
-
-func (s *Service) watchMapping(ctx context.Context, a *account, sa storageAccount) error {
-	t, err := s.mapping(a, sa)
-	var bad *azure.Error
-	if errors.As(err, &bad) { // the identity is gone from the account; using it says so
-		return nil
-	} else if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	err = s.listContainers(ctx, t)
-	if err == nil { // Reader may do that much
-		err = s.mayRead(ctx, t, "probe")
-	}
-	err = s.access.observe(ctx, t, err)
-	var p *storageProblem
-	if errors.As(err, &p) {
-		return nil
-	}
-	return err
 }
 
 // createContainer makes a container; one that is there already is as good.
 func (s *Service) createContainer(ctx context.Context, t storageTarget, name string) error {
-	client, err := s.client(t)
+	client, err := s.client(ctx, t)
 	if err != nil {
 		return err
 	}

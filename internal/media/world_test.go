@@ -35,10 +35,12 @@ const (
 	acct    = group + "/providers/Microsoft.Media/mediaservices/acct1"
 	system  = "bbbbbbbb-0000-0000-0000-000000000001" // principal of acct1's identity
 
-	ownerRole      = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
-	readerRole     = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
-	blobRole       = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
-	mediaAdminRole = "054126f8-9a2b-4f1c-a9ad-eca461f08466"
+	contributorRole = "b24988ac-6180-42a0-ab88-20f7382dd24c"
+	ownerRole       = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+	readerRole      = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
+	blobOwnerRole   = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"
+	blobRole        = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
+	mediaAdminRole  = "054126f8-9a2b-4f1c-a9ad-eca461f08466"
 
 	syncV  = "?api-version=2021-06-01"
 	asyncV = "?api-version=2023-01-01"
@@ -60,14 +62,18 @@ func (identities) PrincipalType(context.Context, *store.Tx, string) (string, err
 	return azure.TypeServicePrincipal, nil
 }
 
+func (identities) Living(context.Context, *store.Tx, string) (bool, error) { return true, nil }
+
 type world struct {
 	*Service
-	t    *testing.T
+	t    testing.TB
 	db   *store.DB
 	out  *outside
 	arm  http.Handler
 	rbac *rbac.RBAC
 	jobs *job.Queue
+	root string // file of the root key
+	stop func()
 }
 
 func each(t *testing.T, fn func(t *testing.T, w *world)) {
@@ -76,36 +82,61 @@ func each(t *testing.T, fn func(t *testing.T, w *world)) {
 	storetest.Each(t, schemas, func(t *testing.T, db *store.DB) { fn(t, newWorld(t, db)) })
 }
 
-func newWorld(t *testing.T, db *store.DB) *world {
+func newWorld(t testing.TB, db *store.DB) *world {
 	t.Helper()
-	ctx := t.Context()
+	w := &world{t: t, db: db, out: newOutside(), root: filepath.Join(t.TempDir(), "root.key")}
+	w.start()
+	t.Cleanup(func() { w.stop() })
+	err := db.Update(t.Context(), func(tx *store.Tx) error {
+		if err := w.o.Manager.CreateSubscription(t.Context(), tx, sub, "Test"); err != nil {
+			return err
+		}
+		return w.rbac.Assign(t.Context(), tx, rbac.Assignment{ID: azure.NewGUID(), Scope: "/subscriptions/" + sub, RoleID: ownerRole, PrincipalID: owner, PrincipalType: azure.TypeUser})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.put(group, "?api-version=2021-04-01", `{"location":"westeurope"}`).want(201)
+	w.grant(poor, mediaAdminRole, group)
+	w.put(storage, asyncV, `{"location":"westeurope","properties":{}}`).want(201)
+	w.put(group+"/providers/Microsoft.KeyVault/vaults/v", asyncV, `{"location":"westeurope","properties":{"enableSoftDelete":true,"enablePurgeProtection":true}}`).want(201)
+	return w
+}
+
+// start makes all services over the database, as a process does that begins with nothing in memory.
+func (w *world) start() {
+	w.t.Helper()
+	ctx, db := w.t.Context(), w.db
 	must := func(err error) {
-		t.Helper()
+		w.t.Helper()
 		if err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 	}
-	root, err := seal.FileRoot(filepath.Join(t.TempDir(), "root.key"))
+	root, err := seal.FileRoot(w.root)
 	must(err)
 	keyring, err := seal.OpenKeyring(ctx, db, root)
 	must(err)
 	log, err := audit.Open(ctx, db)
 	must(err)
-	roles, err := rbac.New(ctx, db)
+	w.rbac, err = rbac.New(ctx, db)
 	must(err)
-	w := &world{t: t, db: db, out: newOutside(), rbac: roles, jobs: job.New(job.Options{DB: db})}
+	w.jobs = job.New(job.Options{DB: db})
 	hosts := azure.Hosts{Domain: "keyreel.test"}
 	clients := &onbehalf.Clients{Token: w.out.token, Transport: &onbehalf.InProcess{
 		Handler: w.out, Owns: func(host string) bool { return strings.HasSuffix(host, ".keyreel.test") }, Next: w.out,
 	}}
+	if w.out.carry != nil {
+		clients.Transport = w.out.carry(clients.Transport)
+	}
 	keys := customerkey.New(customerkey.Options{DB: db, Keyring: keyring, Clients: clients, Audit: log, TTL: time.Hour, Scan: time.Hour})
 	m := arm.New(arm.Options{
-		DB: db, RBAC: roles, Audit: log, Jobs: w.jobs, Identities: identities{}, Verify: verify, Hosts: hosts, TenantID: tenant,
+		DB: db, RBAC: w.rbac, Audit: log, Jobs: w.jobs, Identities: identities{}, Verify: verify, Hosts: hosts, TenantID: tenant,
 		Locations: []string{"westeurope", "northeurope"},
 	})
 	w.Service, err = New(Options{
-		DB: db, Keyring: keyring, Manager: m, RBAC: roles, Audit: log, Jobs: w.jobs, Clients: clients, Keys: keys,
-		Hosts: hosts, TenantID: tenant, WorkDir: t.TempDir(),
+		DB: db, Keyring: keyring, Manager: m, RBAC: w.rbac, Audit: log, Jobs: w.jobs, Clients: clients, Keys: keys,
+		Hosts: hosts, TenantID: tenant, WorkDir: w.t.TempDir(),
 	})
 	must(err)
 	must(m.Register(w.Provider()))
@@ -115,33 +146,38 @@ func newWorld(t *testing.T, db *store.DB) *world {
 			Validate: func(_ context.Context, _ *store.Tx, w *arm.Write) error { w.New.Properties = w.Body; return nil },
 		}
 	}
-	must(m.Register(arm.Provider{Namespace: "Microsoft.Storage", Types: []arm.Type{plain(storageAccountType)}}))
+	accounts := plain(storageAccountType)
+	accounts.Actions = []arm.Action{{Name: "listKeys", Handle: w.out.listKeys}}
+	must(m.Register(arm.Provider{Namespace: "Microsoft.Storage", Types: []arm.Type{accounts}}))
 	must(m.Register(arm.Provider{Namespace: "Microsoft.KeyVault", Types: []arm.Type{plain(vaultType)}}))
 	w.arm = m.Handler()
-	t.Cleanup(func() {
-		w.jobs.Close()
-		w.Close()
+	queue, service, roles := w.jobs, w.Service, w.rbac
+	w.stop = func() {
+		queue.Close()
+		service.Close()
 		keys.Close()
 		roles.Close()
 		log.Close()
-	})
-	must(db.Update(ctx, func(tx *store.Tx) error {
-		if err := m.CreateSubscription(ctx, tx, sub, "Test"); err != nil {
-			return err
-		}
-		return roles.Assign(ctx, tx, rbac.Assignment{ID: azure.NewGUID(), Scope: "/subscriptions/" + sub, RoleID: ownerRole, PrincipalID: owner, PrincipalType: azure.TypeUser})
-	}))
-	w.put(group, "?api-version=2021-04-01", `{"location":"westeurope"}`).want(201)
-	w.grant(poor, mediaAdminRole, group)
-	w.put(storage, asyncV, `{"location":"westeurope","properties":{}}`).want(201)
-	w.put(group+"/providers/Microsoft.KeyVault/vaults/v", asyncV, `{"location":"westeurope","properties":{"enableSoftDelete":true,"enablePurgeProtection":true}}`).want(201)
-	return w
+	}
+}
+
+// restart is what a process that died and one that comes after it make of the database.
+func (w *world) restart() {
+	w.t.Helper()
+	w.stop()
+	w.start()
 }
 
 func (w *world) grant(principal, role, scope string) {
 	w.t.Helper()
+	w.grantIf(principal, role, scope, "")
+}
+
+// grantIf is grant under a condition; an empty one is none.
+func (w *world) grantIf(principal, role, scope, condition string) {
+	w.t.Helper()
 	err := w.db.Update(w.t.Context(), func(tx *store.Tx) error {
-		return w.rbac.Assign(w.t.Context(), tx, rbac.Assignment{ID: azure.NewGUID(), Scope: scope, RoleID: role, PrincipalID: principal, PrincipalType: azure.TypeServicePrincipal})
+		return w.rbac.Assign(w.t.Context(), tx, rbac.Assignment{ID: azure.NewGUID(), Scope: scope, RoleID: role, PrincipalID: principal, PrincipalType: azure.TypeServicePrincipal, Condition: condition})
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -150,7 +186,7 @@ func (w *world) grant(principal, role, scope string) {
 
 // answer is what the resource manager, the origin or key delivery said.
 type answer struct {
-	t      *testing.T
+	t      testing.TB
 	what   string
 	status int
 	header http.Header

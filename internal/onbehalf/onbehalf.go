@@ -71,6 +71,20 @@ func (c *Clients) Blob(id Identity, endpoint string) (*service.Client, error) {
 	})
 }
 
+// BlobWithKey returns a client of a storage account's Blob endpoint that signs with one of the account's keys, in base64.
+// It acts as no identity. It is not kept, so that the key is not either.
+func (c *Clients) BlobWithKey(account, key, endpoint string) (*service.Client, error) {
+	credential, err := service.NewSharedKeyCredential(account, key)
+	if err != nil {
+		return nil, fmt.Errorf("making a blob client of %s: the key cannot be read", endpoint)
+	}
+	client, err := service.NewClientWithSharedKeyCredential(endpoint, credential, &service.ClientOptions{ClientOptions: c.options()})
+	if err != nil {
+		return nil, fmt.Errorf("making a blob client of %s: %w", endpoint, err)
+	}
+	return client, nil
+}
+
 // Keys returns a client of a key vault, e.g. "https://v.vault.keyreel.localhost:8443".
 func (c *Clients) Keys(id Identity, vault string) (*azkeys.Client, error) {
 	return keep(c, clientKey{id, "keys", vault}, func() (*azkeys.Client, error) {

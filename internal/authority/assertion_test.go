@@ -35,8 +35,8 @@ import (
 
 const tokenPath = "/" + tenant + "/oauth2/v2.0/token"
 
-// signIn is a key pair with which an application signs in.
-type signIn struct {
+// keyPair is a key and its certificate with which an application signs in.
+type keyPair struct {
 	key *rsa.PrivateKey
 	der []byte
 }
@@ -52,11 +52,11 @@ var testKeys = sync.OnceValue(func() (keys [3]*rsa.PrivateKey) {
 	return keys
 })
 
-// newSignIn returns one with key 0, 1 or 2 and a certificate for an hour.
-func newSignIn(t testing.TB, i int) signIn {
+// newKeyPair returns one with key 0, 1 or 2 and a certificate for an hour.
+func newKeyPair(t testing.TB, i int) keyPair {
 	t.Helper()
 	key := testKeys()[i]
-	return signIn{key, certificateOf(t, key, time.Now().Add(time.Hour))}
+	return keyPair{key, certificateOf(t, key, time.Now().Add(time.Hour))}
 }
 
 func certificateOf(t testing.TB, key *rsa.PrivateKey, notAfter time.Time) []byte {
@@ -107,7 +107,7 @@ func assert(t testing.TB, alg jose.SignatureAlgorithm, key any, header, claims m
 	return raw
 }
 
-func (s signIn) header() map[string]any {
+func (s keyPair) header() map[string]any {
 	hash := sha256.Sum256(s.der)
 	return map[string]any{"x5t#S256": base64.StdEncoding.EncodeToString(hash[:])}
 }
@@ -138,8 +138,8 @@ func TestClientAssertion(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	app, _ := n.application(t)
-	s := newSignIn(t, 0)
-	n.addCertificate(t, app, newSignIn(t, 1).der) // of another key
+	s := newKeyPair(t, 0)
+	n.addCertificate(t, app, newKeyPair(t, 1).der) // of another key
 	n.addCertificate(t, app, s.der)
 	hash1, hash256 := sha1.Sum(s.der), sha256.Sum256(s.der)
 	std, raw := base64.StdEncoding, base64.RawURLEncoding
@@ -190,11 +190,11 @@ func TestClientAssertionRefused(t *testing.T) {
 	other, _ := n.application(t)
 	disabled, _ := n.application(t)
 	n.disable(t, disabled)
-	s, foreign := newSignIn(t, 0), newSignIn(t, 1)
+	s, foreign := newKeyPair(t, 0), newKeyPair(t, 1)
 	n.addCertificate(t, app, s.der)
 	n.addCertificate(t, other, foreign.der)
 	n.addCertificate(t, disabled, s.der)
-	removed := newSignIn(t, 2)
+	removed := newKeyPair(t, 2)
 	gone := n.addCertificate(t, app, removed.der)
 	n.update(t, func(ctx context.Context, tx *store.Tx) error {
 		_, err := n.d.RemoveCertificate(ctx, tx, app.ID, gone.ID)
@@ -283,7 +283,7 @@ func TestClientAssertionRefused(t *testing.T) {
 // A certificate is good until it expires, and a new one may stand beside it under the same key.
 func TestExpiredCertificateIsRefused(t *testing.T) {
 	t.Parallel()
-	s := newSignIn(t, 0)
+	s := newKeyPair(t, 0)
 	other := certificateOf(t, s.key, time.Now().Add(48*time.Hour))
 	parse := func(der []byte) directory.Certificate {
 		c, err := x509.ParseCertificate(der)
@@ -312,7 +312,7 @@ func TestAssertionIsUsedOnce(t *testing.T) {
 		root := newRoot(t)
 		n, second := open(t, db, root), open(t, db, root)
 		app, _ := n.application(t)
-		s := newSignIn(t, 0)
+		s := newKeyPair(t, 0)
 		n.addCertificate(t, app, s.der)
 		for _, jti := range []any{azure.NewGUID(), nil} {
 			raw := assert(t, jose.PS256, s.key, s.header(), with(claimsOf(app.AppID), "jti", jti))
@@ -375,7 +375,7 @@ func TestClientCertificateCredential(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	app, _ := n.application(t)
-	s := newSignIn(t, 0)
+	s := newKeyPair(t, 0)
 	added := n.addCertificate(t, app, s.der)
 	server := httptest.NewTLSServer(n.Handler())
 	t.Cleanup(server.Close)

@@ -22,6 +22,7 @@ var publicResources = map[string]bool{
 	"https://graph.microsoft.com":         true,
 	"https://graph.windows.net":           true,
 	"https://rest.media.azure.net":        true,
+	"https://authorization.azure.net":     true,
 	"api://azureadtokenexchange":          true,
 }
 
@@ -46,7 +47,7 @@ func (a *Authority) serves(ctx context.Context, audience string) (bool, error) {
 		return true, nil
 	}
 	own := azure.URLs{Hosts: a.o.Hosts}
-	for _, resource := range []string{own.Management(), own.VaultResource(), own.Graph()} {
+	for _, resource := range []string{own.Management(), own.VaultResource(), own.Graph(), own.AuthorizationResource()} {
 		if name == strings.ToLower(resource) {
 			return true, nil
 		}
@@ -58,7 +59,12 @@ func (a *Authority) serves(ctx context.Context, audience string) (bool, error) {
 	}
 	appID := strings.TrimPrefix(name, "api://")
 	if !guid.MatchString(appID) {
-		return false, nil
+		var err error
+		if appID, err = a.o.Directory.ByIdentifierURI(ctx, audience); errors.Is(err, sql.ErrNoRows) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
 	}
 	p, err := a.o.Directory.ByAppID(ctx, appID)
 	if errors.Is(err, sql.ErrNoRows) {

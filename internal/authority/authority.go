@@ -16,6 +16,7 @@ import (
 	"github.com/keyreel/keyreel/internal/audit"
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/directory"
+	"github.com/keyreel/keyreel/internal/rowcache"
 	"github.com/keyreel/keyreel/internal/seal"
 	"github.com/keyreel/keyreel/internal/store"
 )
@@ -23,7 +24,7 @@ import (
 //go:embed schema/*.sql
 var schemaFS embed.FS
 
-// Schema holds the signing keys.
+// Schema holds the signing keys, and users' sessions and grants.
 var Schema = store.Schema{Name: "authority", FS: schemaFS}
 
 // Options of an Authority.
@@ -58,7 +59,9 @@ type Authority struct {
 	refused  refusals
 	limits   limits
 	issuers  *issuers
-	arc      *arcKeys // nil when it is switched off
+	arc      *arcKeys                 // nil when it is switched off
+	grants   rowcache.Cache[struct{}] // of users, that live: by id
+	guesses  guesses
 
 	stop    context.CancelFunc
 	stopped chan struct{}

@@ -46,9 +46,6 @@ func clientOf(r *http.Request, form url.Values) (client, error) {
 		return c, nil
 	case c.id == "":
 		return c, missing("client_id")
-	case ways == 0:
-		return c, aadsts(http.StatusUnauthorized, "invalid_client", 7000218,
-			"The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
 	case c.assertion != "" && kind == "":
 		return c, missing("client_assertion_type")
 	case c.assertion != "" && kind != jwtBearer:
@@ -56,6 +53,15 @@ func clientOf(r *http.Request, form url.Values) (client, error) {
 	}
 	return c, nil
 }
+
+// errNoCredential refuses a client that would have to prove itself and does not try.
+func errNoCredential() error {
+	return aadsts(http.StatusUnauthorized, "invalid_client", 7000218,
+		"The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+}
+
+// anonymous reports whether the client does not even try to prove itself.
+func (c client) anonymous() bool { return c.secret == "" && c.assertion == "" }
 
 func formDecoded(s string) string {
 	if decoded, err := url.QueryUnescape(s); err == nil {
@@ -94,17 +100,51 @@ func (a *Authority) authenticate(ctx context.Context, c client, record *audit.Re
 	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		err = aadsts(http.StatusBadRequest, "unauthorized_client", 700016,
-			"Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.",
-			shown(c.id), a.o.TenantID)
+		err = a.errNoApplication(c.id)
 	case errors.Is(err, directory.ErrWrongSecret):
 		err = aadsts(http.StatusUnauthorized, "invalid_client", 7000215,
 			"Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.", shown(c.id))
-		if known, e := a.o.Directory.ByAppID(ctx, c.id); e == nil {
-			record.Principal = known.ID
-		}
+		a.nameApplication(ctx, c, record)
+	case errors.Is(err, directory.ErrExpiredSecret):
+		err = aadsts(http.StatusUnauthorized, "invalid_client", 7000222,
+			"The provided client secret keys for app '%s' are expired. Add a new client secret to the application.", shown(c.id))
+		a.nameApplication(ctx, c, record)
 	case errors.Is(err, directory.ErrDisabled):
-		err = aadsts(http.StatusBadRequest, "unauthorized_client", 7000112, "Application '%s' is disabled.", shown(c.id))
+		err = errDisabledApplication(c.id)
 	}
 	return p, used, err
+}
+
+// nameApplication puts the application whose credentials were tried into a record.
+func (a *Authority) nameApplication(ctx context.Context, c client, record *audit.Record) {
+	if known, err := a.o.Directory.ByAppID(ctx, c.id); err == nil {
+		record.Principal = known.ID
+	}
+}
+
+func (a *Authority) errNoApplication(id string) error {
+	return aadsts(http.StatusBadRequest, "unauthorized_client", 700016,
+		"Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.",
+		shown(id), a.o.TenantID)
+}
+
+func errDisabledApplication(id string) error {
+	return aadsts(http.StatusBadRequest, "unauthorized_client", 7000112, "Application '%s' is disabled.", shown(id))
+}
+
+// registration returns what a client has registered for users' sign-in: a living one's with a service principal, or one of
+// Microsoft's public clients.
+func (a *Authority) registration(ctx context.Context, id string) (directory.Registration, error) {
+	r, err := a.o.Directory.ClientRegistration(ctx, id)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return r, a.errNoApplication(id)
+	case err != nil:
+		return r, err
+	case r.ObjectID != "" && r.ServicePrincipalID == "":
+		return r, a.errNoApplication(id)
+	case !r.Enabled:
+		return r, errDisabledApplication(id)
+	}
+	return r, nil
 }

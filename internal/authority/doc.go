@@ -1,5 +1,14 @@
-// Package authority issues and verifies the tenant's tokens: signing keys and their rotation, discovery and token
-// endpoints of the login host, the managed-identity endpoints on loopback, and [Authority.Verify] for every service.
+// Package authority signs users and applications in and issues and verifies the tenant's tokens: signing keys and their
+// rotation, the login host with discovery, sign-in pages and token endpoints, the managed-identity endpoints on loopback,
+// and [Authority.Verify] for every service.
+//
+// A user's sign-in becomes tokens on this way; each arrow is one transaction, and what stands in brackets is a row, of
+// which the secret itself is never kept:
+//
+//	page: name and password -> [session] cookie -> [code] -> [grant] access token, ID token, [refresh token]
+//	device: [device code], approved on the page           -> [grant] ...
+//	name and password at the token endpoint               -> [grant] ...
+//	on behalf of: a user's token for an application       -> [grant] under the same root ...
 //
 // # Invariants
 //
@@ -19,14 +28,36 @@
 //     nodes and across restarts. That of another issuer is good while it lives, if issuer, subject and audience are exactly
 //     those of a federated credential. Only an issuer that one names is asked for its keys: over https, without redirects,
 //     within 10 s and 1 MiB, and not at an address off the public internet unless Options.PrivateIssuers is set.
+//   - A user's access token is good only while its user exists and is enabled and its grant stands. Sessions, codes, device
+//     codes, refresh tokens and what is asked for on a user's behalf are good only while the user's password is the one with
+//     which the user signed in.
+//   - A code is good once, for 10 minutes, and for the client, the redirect address and the PKCE verifier that belong to
+//     it; a second use revokes the grant. An answer goes to an address that the client has registered, or to nobody.
+//   - A refresh token is exchanged for a new one and stays usable until the new one has been used, and a minute longer: an
+//     answer that was lost costs nothing, nor do processes that share a cache. Later, when it is a public client's, there
+//     is a copy of it somewhere, and the grant is revoked. One of a client that has to prove itself stays usable to its end.
+//     Of a grant 50 are kept.
+//   - A password that has to be changed gives neither a session nor a token; the sign-in page asks for another one.
+//   - Who guesses passwords learns nothing but that they are wrong: a name that is nobody's is told from a user's neither by
+//     text, status, time nor lockout. Wrong passwords lock the address that they come from out of the name, and many from
+//     everywhere all addresses but those at which the user has signed in within 90 days (guess.go). So whoever attacks a
+//     name locks its owner out at most where the owner never was, or shares an address with the attacker. 2 passwords are
+//     checked at a time, and of those that wait 8 are from one address.
+//   - The pages carry no script but the one that sends a form_post answer on, load nothing, and stand in no frame. A form is
+//     good in the browser and session that it was given to alone.
+//   - What strangers can make grow has an end: refusals are counted (see below), device codes that wait are limited for each
+//     address and in all, and lockouts are forgotten a day after the last wrong password.
 //   - Every token that is issued, and every refusal of credentials, is in the audit log before the answer is sent. A
 //     managed identity's token that is handed out again is counted there, and so are refusals that are alike in a minute's
 //     operation, address and application: callers without credentials cannot make the log, or a table in memory, grow.
-//   - Answers are never redirects, and those with tokens are not stored.
+//     Names that were typed in are not recorded: one may be a password in the wrong field.
+//   - Answers of the token and managed-identity endpoints are never redirects, and those with tokens are not stored.
 //
 // Crash: keys are rows. Before the commit nobody has seen a key; after it every node loads it. Tokens are not stored: one
 // whose answer was lost is issued anew. A client's assertion is used up with the row that says so; when the answer was lost
-// the client signs another. What is remembered in memory (good signatures, tokens to hand out again, other issuers' keys,
+// the client signs another. A sign-in whose answer was lost has left rows that nobody can use and that expire; the user
+// begins anew. A code whose answer was lost is used up: the client that comes with it again gets AADSTS54005 and begins anew.
+// What is remembered in memory (good signatures, tokens to hand out again, other issuers' keys,
 // Azure Arc's keys) is rebuilt, and key files that a crash has left are removed at the next start.
 //
 // Specification: https://learn.microsoft.com/entra/identity-platform (client credentials, access token claims, error
@@ -40,10 +71,25 @@
 //
 //   - All access tokens are version 1.0, whichever endpoint issued them; iss is https://sts.windows.net/{tenant}/.
 //   - There is one tenant, so "common", "organizations" and "adfs" mean it.
-//   - Grants other than client_credentials are refused with AADSTS70003. Discovery names the authorize and devicecode
-//     endpoints, because MSAL wants them, but they are not there.
-//   - A client's own assertion may live for an hour at most. For another resource the same client address may use it again:
-//     msal-node signs one for ten minutes and asks with it for everything. Entra does not look at jti.
+//   - Users sign in by password alone. There are no second factors, passkeys, other identity providers, "keep me signed in"
+//     or self-service, and no consent: every user may use every application that is registered and every resource that is
+//     served, and prompt=consent asks for nothing.
+//   - Scopes narrow nothing: what a user may do at a resource is decided by the user's roles. First-party resources offer
+//     user_impersonation, Microsoft Graph takes every name, and applications offer those that they have registered.
+//   - Entra's refresh tokens stay usable when they have been exchanged, whoever the client is; here a public client's do not.
+//     Access tokens die with the second use of a code; in Entra they live on.
+//   - Of response types there are code, id_token and "code id_token"; an ID token goes to redirect addresses of type web,
+//     whatever implicitGrantSettings say. Access tokens are not issued by the authorization endpoint.
+//   - A browser holds one session, of one user, for 24 h. It goes along with links alone (SameSite=Lax), so a page that asks
+//     in a hidden frame is told login_required. redirect_uri is needed.
+//   - Signing out ends the browser's session and no other; clients keep their tokens. It leads back to a registered address
+//     of the client that client_id or id_token_hint names. There is no front-channel sign-out.
+//   - userinfo_endpoint is {authority}/{tenant}/openid/userinfo. sub is pairwise by the audience, upn and unique_name are the
+//     sign-in name, appidacr "2" stands for assertions of every kind.
+//   - Not built: response_type=token, family refresh tokens, bound (DPoP, mTLS) tokens, SAML and WS-Federation, broker flows.
+//   - A client's own assertion may live for an hour at most. For another resource, code, refresh token, device code or
+//     user's token the same client address may use it again, and with a password always: msal-node signs one for ten minutes
+//     and asks with it for everything. Entra does not look at jti.
 //   - A certificate's chain is not looked at, so sign-in by subject name and issuer (x5c) is not possible.
 //   - Tokens of other issuers are RS256 alone, as in Entra, and name one audience.
 //   - IMDS serves identity only; its version 2 (certificates bound to the machine) is 404.

@@ -11,9 +11,12 @@ import (
 )
 
 const (
-	signInIsPublic = "it is how a caller gets a token in the first place"
-	keysArePublic  = "public keys and addresses, needed before there is a token"
-	maxForm        = 64 << 10 // bytes
+	signInIsPublic   = "it is how a caller gets a token in the first place"
+	keysArePublic    = "public keys and addresses, needed before there is a token"
+	signOutIsPublic  = "it ends the session of the browser that asks"
+	userInfoIsPublic = "it looks at the token itself, and tells of the token's user alone"
+	maxForm          = 64 << 10 // bytes
+	maxRequest       = 16 << 10 // bytes of an authorization request, which has to go into a URL
 )
 
 func (a *Authority) loginRouter() (*azure.Router, error) {
@@ -39,6 +42,27 @@ func (a *Authority) loginRouter() (*azure.Router, error) {
 				Name: "Login.TokenV2", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/v2.0/token", Public: signInIsPublic, MaxBody: maxForm,
 				Handle: func(w http.ResponseWriter, r *azure.Request) error { return a.token(w, r, true) },
 			},
+			{Name: "Login.TokenPreflight", Method: http.MethodOptions, Pattern: "/{tenant}/oauth2/token", Public: signInIsPublic, Handle: preflight},
+			{Name: "Login.TokenPreflightV2", Method: http.MethodOptions, Pattern: "/{tenant}/oauth2/v2.0/token", Public: signInIsPublic, Handle: preflight},
+			{Name: "Login.Authorize", Method: http.MethodGet, Pattern: "/{tenant}/oauth2/authorize", Public: signInIsPublic, Handle: a.authorize(false)},
+			{Name: "Login.AuthorizeV2", Method: http.MethodGet, Pattern: "/{tenant}/oauth2/v2.0/authorize", Public: signInIsPublic, Handle: a.authorize(true)},
+			{Name: "Login.AuthorizePost", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/authorize", Public: signInIsPublic, MaxBody: maxRequest, Handle: a.authorize(false)},
+			{Name: "Login.AuthorizePostV2", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/v2.0/authorize", Public: signInIsPublic, MaxBody: maxRequest, Handle: a.authorize(true)},
+			{Name: "Login.SignIn", Method: http.MethodPost, Pattern: "/{tenant}/login", Public: signInIsPublic, MaxBody: maxForm, Handle: a.pages(a.signInForm)},
+			{Name: "Login.SignOut", Method: http.MethodGet, Pattern: "/{tenant}/oauth2/logout", Public: signOutIsPublic, Handle: a.pages(a.logout)},
+			{Name: "Login.SignOutV2", Method: http.MethodGet, Pattern: "/{tenant}/oauth2/v2.0/logout", Public: signOutIsPublic, Handle: a.pages(a.logout)},
+			{Name: "Login.SignOutPost", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/logout", Public: signOutIsPublic, MaxBody: maxForm, Handle: a.pages(a.logout)},
+			{Name: "Login.SignOutPostV2", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/v2.0/logout", Public: signOutIsPublic, MaxBody: maxForm, Handle: a.pages(a.logout)},
+			{Name: "Login.DeviceCode", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/devicecode", Public: signInIsPublic, MaxBody: maxForm, Handle: a.deviceCode(false)},
+			{Name: "Login.DeviceCodeV2", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/v2.0/devicecode", Public: signInIsPublic, MaxBody: maxForm, Handle: a.deviceCode(true)},
+			{Name: "Login.Device", Method: http.MethodGet, Pattern: devicePage, Public: signInIsPublic, Handle: a.pages(a.deviceStart)},
+			{Name: "Login.DeviceAlias", Method: http.MethodGet, Pattern: "/devicelogin", Public: signInIsPublic, Handle: a.pages(a.deviceStart)},
+			{Name: "Login.DeviceForm", Method: http.MethodPost, Pattern: devicePage, Public: signInIsPublic, MaxBody: maxForm, Handle: a.pages(a.deviceForm)},
+			{Name: "Login.NativeClient", Method: http.MethodGet, Pattern: "/common/oauth2/nativeclient", Public: "it is where a browser stops that a program watches", Handle: a.pages(nativeClient)},
+			{Name: "Login.UserRealm", Method: http.MethodGet, Pattern: "/{tenant}/userrealm/{user}", Public: "it says the same of every name", Handle: a.userRealm},
+			{Name: "Login.UserInfo", Method: http.MethodGet, Pattern: "/{tenant}/openid/userinfo", Public: userInfoIsPublic, Handle: a.userInfo},
+			{Name: "Login.UserInfoPost", Method: http.MethodPost, Pattern: "/{tenant}/openid/userinfo", Public: userInfoIsPublic, MaxBody: maxForm, Handle: a.userInfo},
+			{Name: "Login.UserInfoPreflight", Method: http.MethodOptions, Pattern: "/{tenant}/openid/userinfo", Public: userInfoIsPublic, Handle: preflight},
 		},
 		Render: renderLogin,
 		NotFound: func(r *http.Request, allowed []string) *azure.Error {
@@ -100,28 +124,35 @@ func (a *Authority) discovery(w http.ResponseWriter, r *azure.Request, v2 bool) 
 		issuer, endpoints, keys = urls.Login()+"/"+inIssuer+"/v2.0", base+"/oauth2/v2.0/", base+"/discovery/v2.0/keys"
 	}
 	host := strings.TrimPrefix(urls.Graph(), "https://")
+	allowBrowsers(w)
 	w.Header().Set("Cache-Control", "max-age=3600")
 	return azure.WriteJSON(w, http.StatusOK, map[string]any{
-		"issuer":                                           issuer,
-		"authorization_endpoint":                           endpoints + "authorize",
-		"token_endpoint":                                   endpoints + "token",
-		"device_authorization_endpoint":                    endpoints + "devicecode",
-		"end_session_endpoint":                             endpoints + "logout",
-		"jwks_uri":                                         keys,
-		"response_modes_supported":                         []string{"query", "fragment", "form_post"},
-		"response_types_supported":                         []string{"code"},
-		"grant_types_supported":                            []string{"client_credentials"},
+		"issuer":                        issuer,
+		"authorization_endpoint":        endpoints + "authorize",
+		"token_endpoint":                endpoints + "token",
+		"device_authorization_endpoint": endpoints + "devicecode",
+		"end_session_endpoint":          endpoints + "logout",
+		"jwks_uri":                      keys,
+		"response_modes_supported":      []string{"query", "fragment", "form_post"},
+		"response_types_supported":      []string{"code", "id_token", "code id_token"},
+		"grant_types_supported": []string{
+			"authorization_code", "client_credentials", "password", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code", "urn:ietf:params:oauth:grant-type:jwt-bearer",
+		},
+		"code_challenge_methods_supported":                 []string{"S256", "plain"},
+		"userinfo_endpoint":                                base + "/openid/userinfo",
 		"subject_types_supported":                          []string{"pairwise"},
 		"id_token_signing_alg_values_supported":            []string{"RS256"},
-		"scopes_supported":                                 []string{"openid", "profile", "offline_access"},
+		"scopes_supported":                                 []string{"openid", "profile", "email", "offline_access"},
 		"token_endpoint_auth_methods_supported":            []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
 		"token_endpoint_auth_signing_alg_values_supported": assertionAlgorithms,
-		"claims_supported":                                 []string{"sub", "iss", "aud", "exp", "iat", "nbf", "oid", "tid", "appid", "ver"},
-		"tenant_region_scope":                              nil,
-		"cloud_instance_name":                              strings.TrimPrefix(strings.TrimPrefix(urls.Login(), "https://"), "login."),
-		"cloud_graph_host_name":                            host,
-		"msgraph_host":                                     host,
-		"rbac_url":                                         urls.Management(),
+		"claims_supported": []string{
+			"sub", "iss", "aud", "exp", "iat", "nbf", "auth_time", "acr", "amr", "nonce", "c_hash", "oid", "tid", "ver", "preferred_username", "name", "given_name", "family_name", "email", "upn",
+		},
+		"tenant_region_scope":   nil,
+		"cloud_instance_name":   cloudInstance(urls),
+		"cloud_graph_host_name": host,
+		"msgraph_host":          host,
+		"rbac_url":              urls.Management(),
 	})
 }
 
@@ -134,6 +165,7 @@ func (a *Authority) jwks(w http.ResponseWriter, r *azure.Request) error {
 	for _, k := range a.keys.Load().published(time.Now()) {
 		set.Keys = append(set.Keys, k.jwk())
 	}
+	allowBrowsers(w)
 	w.Header().Set("Cache-Control", "max-age=3600") // far below publishAhead
 	return azure.WriteJSON(w, http.StatusOK, set)
 }
@@ -166,9 +198,15 @@ func (a *Authority) instanceDiscovery(w http.ResponseWriter, r *azure.Request) e
 	if target.Public {
 		m = metadata{Network: host, Cache: "login.windows.net", Aliases: []string{host, "login.windows.net", "login.microsoft.com", "sts.windows.net"}}
 	}
+	allowBrowsers(w)
 	return azure.WriteJSON(w, http.StatusOK, map[string]any{
 		"tenant_discovery_endpoint": login + "/" + tenant + "/v2.0/.well-known/openid-configuration",
 		"api-version":               "1.1",
 		"metadata":                  []metadata{m},
 	})
+}
+
+// nativeClient is the page at the redirect address of programs that look into the browser that they show.
+func nativeClient(w http.ResponseWriter, _ *azure.Request) error {
+	return writePage(w, http.StatusOK, page{Kind: "message", Title: "You may close this window"})
 }

@@ -264,7 +264,7 @@ func TestClientCredentialsRefused(t *testing.T) {
 	}{
 		{"unknown tenant", app.ID, good(), 400, "invalid_request", 90002},
 		{"no grant", tenant, with("grant_type"), 400, "invalid_request", 900144},
-		{"other grant", tenant, with("grant_type", "password"), 400, "unsupported_grant_type", 70003},
+		{"other grant", tenant, with("grant_type", "implicit"), 400, "unsupported_grant_type", 70003},
 		{"no client", tenant, with("client_id"), 400, "invalid_request", 900144},
 		{"no secret", tenant, with("client_secret"), 401, "invalid_client", 7000218},
 		{"assertion of no type", tenant, assertion, 400, "invalid_request", 900144},
@@ -371,6 +371,31 @@ func TestShown(t *testing.T) {
 	for in, want := range map[string]string{"a'b": "a'b", "a\nb": `a\nb`, "\xff": "\uFFFD", strings.Repeat("a", 300): strings.Repeat("a", 200) + "..."} {
 		if got := shown(in); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+// What discovery names is there.
+func TestDiscoveryTellsTheTruth(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	for _, at := range []string{"/" + tenant + "/v2.0", "/" + tenant, "/common/v2.0", "/adfs"} {
+		_, document := get(t, n.Handler(), ownLogin+at+"/.well-known/openid-configuration")
+		for name, method := range map[string]string{
+			"authorization_endpoint": http.MethodGet, "token_endpoint": http.MethodPost, "device_authorization_endpoint": http.MethodPost,
+			"end_session_endpoint": http.MethodGet, "jwks_uri": http.MethodGet, "userinfo_endpoint": http.MethodGet,
+		} {
+			w := httptest.NewRecorder()
+			n.Handler().ServeHTTP(w, httptest.NewRequest(method, document[name].(string), nil))
+			if w.Code == http.StatusNotFound || w.Code == http.StatusMethodNotAllowed || strings.Contains(w.Body.String(), "AADSTS90002") {
+				t.Errorf("%s: %s: %d %s", at, name, w.Code, w.Body)
+			}
+		}
+		for _, grant := range document["grant_types_supported"].([]any) {
+			_, got := n.askAt(t, tokenPath, url.Values{"grant_type": {grant.(string)}})
+			if got["error"] == "unsupported_grant_type" {
+				t.Errorf("%s: %s is not there", at, grant)
+			}
 		}
 	}
 }

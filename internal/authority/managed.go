@@ -45,10 +45,17 @@ func (a *Authority) WorkloadHandler(workloadID string) http.Handler {
 	return &identityHandler{authority: a, workload: strings.ToLower(workloadID)}
 }
 
+// ListenerHandler serves IMDS alone, for a listener that stands for a workload by itself, as 169.254.169.254 does on a
+// virtual machine: whoever reaches it is the workload that find returns, which need not be registered.
+func (a *Authority) ListenerHandler(find func(context.Context) (directory.Workload, error)) http.Handler {
+	return &identityHandler{authority: a, own: find}
+}
+
 type identityHandler struct {
 	authority *Authority
 	workload  string // empty on the shared listener
 	fabric    bool   // Service Fabric and nothing else
+	own       func(context.Context) (directory.Workload, error)
 }
 
 const identityTimeout = 30 * time.Second
@@ -87,6 +94,8 @@ func (h *identityHandler) locate(path string) (s source, workload string, ok boo
 		return serviceFabric, "", false
 	case at == "metadata/identity/oauth2/token":
 		return imds, h.workload, true
+	case h.own != nil:
+		return 0, "", false
 	case at == "msi/token":
 		return appService, h.workload, true
 	case len(seg) < 3 || seg[0] != "msi" || h.workload != "" && seg[1] != h.workload:
@@ -302,6 +311,9 @@ var errNoWorkload = azure.Errorf(http.StatusUnauthorized, "unauthorized", "The i
 // find returns the workload that calls. A wrong secret and the secret of another workload are not told apart.
 func (h *identityHandler) find(r *http.Request, s source, id string) (directory.Workload, error) {
 	d := h.authority.o.Directory
+	if h.own != nil {
+		return h.own(r.Context())
+	}
 	if !s.bySecret() {
 		wl, ok, err := d.Workload(r.Context(), id)
 		if err == nil && !ok {
@@ -393,7 +405,7 @@ func (a *Authority) choose(ctx context.Context, wl directory.Workload, q map[str
 	var value string
 	n := 0
 	for name, by := range selectors {
-		if v, ok := q[name]; ok && (v != "" || name != "clientid") { // Machine Learning's clients send it empty
+		if v := q[name]; v != "" { // clients that were given no identity send an empty one: azidentity, Machine Learning's
 			matches, value = by, v
 			n++
 		}

@@ -21,7 +21,7 @@ func (a *Authority) auditRefusal(ctx context.Context, r audit.Record, why error)
 	if unexpected {
 		return why
 	}
-	r.Category, r.RequestID = "SignIn", azure.RequestID(ctx)
+	r.Category, r.RequestID = signInCategory, azure.RequestID(ctx)
 	r.Result, r.Status, r.Reason = "Failure", e.Status, e.Message
 	if source := a.refused.source(r.ClientIP, time.Now()); source != r.ClientIP {
 		r.Details = maps.Clone(r.Details)

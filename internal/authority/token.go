@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// claims of an access token, version 1.0.
+// claims of an access token, version 1.0. Those without omitempty are in every one.
 // https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
 type claims struct {
 	Audience   string `json:"aud"`
@@ -33,9 +33,9 @@ type claims struct {
 	Expires    int64  `json:"exp"`
 	AIO        string `json:"aio"` // opaque
 	AppID      string `json:"appid"`
-	AppIDACR   string `json:"appidacr"` // "1" client secret, "2" certificate
+	AppIDACR   string `json:"appidacr"` // "0" public client, "1" client secret, "2" certificate
 	IDP        string `json:"idp"`
-	IDType     string `json:"idtyp"`
+	IDType     string `json:"idtyp"` // appToken or userToken; ID tokens have none
 	ObjectID   string `json:"oid"`
 	RH         string `json:"rh"` // opaque
 	Subject    string `json:"sub"`
@@ -44,7 +44,25 @@ type claims struct {
 	Version    string `json:"ver"`
 	ResourceID string `json:"xms_az_rid,omitempty"` // who acts with a user-assigned identity
 	IdentityID string `json:"xms_mirid,omitempty"`  // the managed identity
+
+	// Of a user's token alone:
+	ACR        string   `json:"acr,omitempty"`
+	AMR        []string `json:"amr,omitempty"` // how the user signed in
+	FamilyName string   `json:"family_name,omitempty"`
+	GivenName  string   `json:"given_name,omitempty"`
+	IPAddress  string   `json:"ipaddr,omitempty"` // from which the user signed in
+	Name       string   `json:"name,omitempty"`
+	Scopes     string   `json:"scp,omitempty"`
+	GrantID    string   `json:"sid,omitempty"` // with which it dies
+	UniqueName string   `json:"unique_name,omitempty"`
+	UPN        string   `json:"upn,omitempty"`
 }
+
+// Values of idtyp.
+const (
+	appToken  = "app"
+	userToken = "user"
+)
 
 // token is one that was issued.
 type token struct {
@@ -57,30 +75,41 @@ func (t *token) expires() time.Time { return time.Unix(t.Expires, 0).UTC() }
 
 // sign completes the claims of an app-only token for a principal and signs them.
 func (a *Authority) sign(p directory.Principal, audience string, lifetime time.Duration, c claims) (*token, error) {
+	c.AppID, c.ObjectID, c.Subject, c.IDType = p.AppID, p.ID, p.ID, appToken
+	return a.signAccess(audience, lifetime, c)
+}
+
+// signAccess completes the claims that all access tokens have and signs them.
+func (a *Authority) signAccess(audience string, lifetime time.Duration, c claims) (*token, error) {
 	now := time.Now()
-	k, err := a.keys.Load().signing(now)
-	if err != nil {
-		return nil, err
-	}
 	c.Audience, c.Issuer, c.IDP = audience, a.issuer(), a.issuer()
 	c.IssuedAt = now.Add(-skew).Unix() // backdated as Entra's are, for clients whose clock is behind
 	c.NotBefore, c.Expires = c.IssuedAt, now.Add(lifetime).Unix()
-	c.AppID, c.ObjectID, c.Subject, c.TenantID = p.AppID, p.ID, p.ID, a.o.TenantID
-	c.IDType, c.Version = "app", "1.0"
+	c.TenantID, c.Version = a.o.TenantID, "1.0"
 	c.AIO, c.RH, c.TokenID = opaque(24), "0."+opaque(30)+".", opaque(16)
-	payload, err := json.Marshal(c)
+	raw, keyID, err := a.signJWT(c)
 	if err != nil {
 		return nil, err
+	}
+	return &token{claims: c, keyID: keyID, raw: raw}, nil
+}
+
+// signJWT signs claims with the key that signs now.
+func (a *Authority) signJWT(claims any) (raw, keyID string, err error) {
+	k, err := a.keys.Load().signing(time.Now())
+	if err != nil {
+		return "", "", err
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", "", err
 	}
 	signed, err := k.signer.Sign(payload)
 	if err != nil {
-		return nil, fmt.Errorf("signing a token with key %s: %w", k.id, err)
+		return "", "", fmt.Errorf("signing a token with key %s: %w", k.id, err)
 	}
-	raw, err := signed.CompactSerialize()
-	if err != nil {
-		return nil, err
-	}
-	return &token{claims: c, keyID: k.id, raw: raw}, nil
+	raw, err = signed.CompactSerialize()
+	return raw, k.id, err
 }
 
 func opaque(n int) string {
@@ -98,6 +127,9 @@ func appLifetime() time.Duration {
 	return time.Hour + time.Duration(n.Int64())*time.Second
 }
 
+// signInCategory is the category of all of this package's records.
+const signInCategory = "SignIn"
+
 // auditIssue writes down a token that was issued, and returns when that is durable.
 func (a *Authority) auditIssue(ctx context.Context, r audit.Record, t *token) error {
 	details := map[string]string{"audience": t.Audience, "tokenId": t.TokenID, "keyId": t.keyID}
@@ -107,7 +139,7 @@ func (a *Authority) auditIssue(ctx context.Context, r audit.Record, t *token) er
 }
 
 func (a *Authority) audit(ctx context.Context, r audit.Record) error {
-	r.Category, r.RequestID = "SignIn", azure.RequestID(ctx)
+	r.Category, r.RequestID = signInCategory, azure.RequestID(ctx)
 	if err := a.o.Audit.Append(ctx, r); err != nil {
 		return fmt.Errorf("auditing a sign-in: %w", err)
 	}

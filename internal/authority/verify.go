@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/keyreel/keyreel/internal/azure"
+	"github.com/keyreel/keyreel/internal/directory"
 )
 
 const (
@@ -38,6 +39,8 @@ func (a *Authority) Verify(ctx context.Context, raw string, accepts func(audienc
 		return nil, refuse(azure.TokenExpired, "", "it expired at %s", time.Unix(c.Expires, 0).UTC().Format(time.RFC3339))
 	case now.Add(skew).Before(time.Unix(c.NotBefore, 0)):
 		return nil, refuse(azure.TokenNotYetValid, "", "it is valid from %s", time.Unix(c.NotBefore, 0).UTC().Format(time.RFC3339))
+	case c.IDType != appToken && c.IDType != userToken:
+		return nil, refuse(azure.TokenMalformed, "", "it is no access token")
 	}
 	p, err := a.o.Directory.Principal(ctx, c.ObjectID)
 	switch {
@@ -47,15 +50,22 @@ func (a *Authority) Verify(ctx context.Context, raw string, accepts func(audienc
 		return nil, err
 	case !p.Enabled:
 		return nil, refuse(azure.TokenPrincipal, "", "its principal %s is disabled", c.ObjectID)
-	case p.AppID != c.AppID:
+	case (p.Kind == directory.User) != (c.IDType == userToken):
+		return nil, refuse(azure.TokenPrincipal, "", "its principal %s is of another kind", c.ObjectID)
+	case c.IDType == appToken && p.AppID != c.AppID:
 		return nil, refuse(azure.TokenPrincipal, "", "its principal %s has another client id", c.ObjectID)
+	}
+	if c.IDType == userToken {
+		if err := a.checkGrant(ctx, c.GrantID); err != nil {
+			return nil, err
+		}
 	}
 	groups, err := a.o.Directory.Groups(ctx, p.ID)
 	if err != nil {
 		return nil, err
 	}
 	caller := &azure.Caller{
-		ObjectID: p.ID, TenantID: c.TenantID, AppID: p.AppID, Type: p.Type(), Name: p.Name, Groups: groups,
+		ObjectID: p.ID, TenantID: c.TenantID, AppID: c.AppID, Type: p.Type(), Name: p.Name, Groups: groups,
 		Issuer: c.Issuer, Audience: c.Audience, TokenID: c.TokenID,
 		IdentityID: c.IdentityID, ResourceID: c.ResourceID,
 	}

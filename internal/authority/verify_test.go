@@ -152,7 +152,7 @@ func TestVerifyRefuses(t *testing.T) {
 	now := time.Now()
 	with := func(change func(c *claims)) claims {
 		c := claims{
-			Audience: storageAud, Issuer: n.issuer(), TenantID: tenant, ObjectID: p.ID, Subject: p.ID, AppID: p.AppID,
+			Audience: storageAud, Issuer: n.issuer(), TenantID: tenant, ObjectID: p.ID, Subject: p.ID, AppID: p.AppID, IDType: appToken,
 			IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(time.Hour).Unix(), TokenID: "uti",
 		}
 		change(&c)
@@ -204,6 +204,8 @@ func TestVerifyRefuses(t *testing.T) {
 		{"other tenant", sign(with(func(c *claims) { c.TenantID = p.ID })), azure.TokenIssuer},
 		{"unknown principal", sign(with(func(c *claims) { c.ObjectID = tenant })), azure.TokenPrincipal},
 		{"no principal", sign(with(func(c *claims) { c.ObjectID = "" })), azure.TokenPrincipal},
+		{"no access token", sign(with(func(c *claims) { c.IDType = "" })), azure.TokenMalformed},
+		{"a user's token for what is no user", sign(with(func(c *claims) { c.IDType = userToken })), azure.TokenPrincipal},
 		{"another's client id", sign(with(func(c *claims) { c.AppID = tenant })), azure.TokenPrincipal},
 	} {
 		caller, err := n.Verify(t.Context(), c.raw, accepting(storageAud))

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -38,6 +40,11 @@ type whereabouts struct {
 	Port           string `json:"port"` // that clients see
 	TenantID       string `json:"tenantId"`
 	SubscriptionID string `json:"subscriptionId"`
+
+	IMDS             string `json:"imds,omitempty"`   // address of the metadata listener, when it is on
+	Arc              bool   `json:"arc,omitempty"`    // whether Azure Arc's endpoint is on
+	Fabric           string `json:"fabric,omitempty"` // address of Service Fabric's endpoint, when it is on
+	FabricThumbprint string `json:"fabricThumbprint,omitempty"`
 }
 
 // Files of a data folder that clients read.
@@ -45,6 +52,7 @@ const (
 	serverFile      = "server.json"
 	credentialsFile = "administrator.json"
 	caFile          = "ca.pem"
+	fabricFile      = "fabric.pem" // the server's alone
 )
 
 // Connect reads where the server of a data folder is. It does not call it.
@@ -76,6 +84,14 @@ func (c *Client) Addr() string { return c.where.Addr }
 
 // IdentityURL is where the managed-identity endpoints are (plain HTTP on loopback).
 func (c *Client) IdentityURL() string { return "http://" + c.where.Identity }
+
+// MetadataURL is where the instance metadata service of imds-listen is; "" when it is off.
+func (c *Client) MetadataURL() string {
+	if c.where.IMDS == "" {
+		return ""
+	}
+	return "http://" + c.where.IMDS
+}
 
 // TenantID is the server's tenant.
 func (c *Client) TenantID() string { return c.where.TenantID }
@@ -135,13 +151,9 @@ func (c *Client) Credential(clientID, secret string) (azcore.TokenCredential, er
 
 // Administrator signs in with the credentials that the first start wrote.
 func (c *Client) Administrator() (azcore.TokenCredential, error) {
-	data, err := os.ReadFile(c.CredentialsPath())
-	if err != nil {
-		return nil, err
-	}
 	var credentials Credentials
-	if err := json.Unmarshal(data, &credentials); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", c.CredentialsPath(), err)
+	if err := readCredentials(c.CredentialsPath(), &credentials); err != nil {
+		return nil, err
 	}
 	return c.Credential(credentials.ClientID, credentials.ClientSecret)
 }
@@ -150,4 +162,24 @@ func (c *Client) Administrator() (azcore.TokenCredential, error) {
 // All other hosts are refused, or passed through to the network when others is true. It belongs on loopback.
 func (c *Client) Proxy(others bool) http.Handler {
 	return &front.Proxy{Hosts: c.hosts, Addr: c.where.Addr, Others: others}
+}
+
+// Metadata returns an instance metadata service that hands out the identities of a registered workload, by passing
+// requests on to the server's. Whoever reaches it acts as the workload: it belongs where nobody else does.
+func (c *Client) Metadata(workloadID string) (http.Handler, error) {
+	target, err := url.Parse(c.IdentityURL() + "/msi/" + workloadID)
+	if err != nil {
+		return nil, err
+	}
+	return &httputil.ReverseProxy{
+		Transport: &http.Transport{}, // never through a proxy of the environment
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			for _, name := range []string{"X-Forwarded-For", "Forwarded"} { // the server refuses what came through a proxy before this one
+				if values, ok := r.In.Header[name]; ok {
+					r.Out.Header[name] = values
+				}
+			}
+		},
+	}, nil
 }

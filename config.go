@@ -10,9 +10,12 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keyreel/keyreel/internal/azure"
 )
 
 // Config is everything that can be set. Each setting has one name: the key in the YAML file, the flag with "--" before
@@ -22,6 +25,12 @@ type Config struct {
 	Data           string `yaml:"data" usage:"folder for the database, objects and keys"`
 	Listen         string `yaml:"listen" usage:"address of the TLS listener"`
 	IdentityListen string `yaml:"identity-listen" usage:"loopback address of the managed-identity endpoints (plain HTTP)"`
+	IMDSListen     string `yaml:"imds-listen" usage:"link-local or loopback address of an instance metadata service, e.g. 169.254.169.254:80: whoever reaches it acts as imds-identities"`
+	IMDSIdentities string `yaml:"imds-identities" usage:"ARM IDs of its user-assigned identities, the default first, with commas between them"`
+	FabricListen   string `yaml:"fabric-listen" usage:"loopback address of Service Fabric's managed-identity endpoint (TLS with a pinned certificate); empty is off"`
+	ArcTokens      string `yaml:"arc-tokens" usage:"folder of Azure Arc's key files; its clients take /var/opt/azcmagent/tokens alone; empty is off"`
+	PrivateIssuers bool   `yaml:"private-issuers" usage:"let federated credentials name issuers off the public internet"`
+	IssuerCA       string `yaml:"issuer-ca" usage:"PEM file of CAs that vouch for federated issuers, beside the system's"`
 	Domain         string `yaml:"domain" usage:"domain of the server's hosts, e.g. login.DOMAIN, {vault}.vault.DOMAIN"`
 	PublicPort     string `yaml:"public-port" usage:"port that clients see, when it is not the listener's"`
 	Locations      string `yaml:"locations" usage:"names of the regions that resources may be created in, e.g. westeurope,northeurope; empty is all that Azure has"`
@@ -51,13 +60,16 @@ const envPrefix = "KEYREEL_"
 
 // LoadConfig reads the settings of a command: the file named by --config or KEYREEL_CONFIG, the environment (as
 // os.Environ gives it) and the arguments. A name that no setting has is an error that names it. It returns
-// flag.ErrHelp after it has printed the usage to help.
-func LoadConfig(command string, args, environ []string, help io.Writer) (Config, error) {
+// flag.ErrHelp after it has printed the usage to help. more defines flags that are the command's own.
+func LoadConfig(command string, args, environ []string, help io.Writer, more ...func(*flag.FlagSet)) (Config, error) {
 	c := DefaultConfig()
 	fs := flag.NewFlagSet(command, flag.ContinueOnError)
 	fs.SetOutput(help)
 	file := fs.String("config", "", "YAML file with these settings")
 	set := c.register(fs)
+	for _, define := range more {
+		define(fs)
+	}
 	if err := fs.Parse(args); err != nil {
 		return c, err
 	}
@@ -66,7 +78,7 @@ func LoadConfig(command string, args, environ []string, help io.Writer) (Config,
 	}
 	fromFlags := map[string]string{}
 	fs.Visit(func(f *flag.Flag) {
-		if f.Name != "config" {
+		if slices.Contains(set, f.Name) {
 			fromFlags[f.Name] = f.Value.String()
 		}
 	})
@@ -82,7 +94,9 @@ func LoadConfig(command string, args, environ []string, help io.Writer) (Config,
 	}
 	for _, source := range []map[string]string{fromEnv, fromFlags} {
 		for name, value := range source {
-			c.field(name).SetString(value)
+			if err := c.set(name, value); err != nil {
+				return c, err
+			}
 		}
 	}
 	return c, c.validate()
@@ -94,21 +108,36 @@ func (c *Config) register(fs *flag.FlagSet) []string {
 	v := reflect.ValueOf(c).Elem()
 	for i := range v.NumField() {
 		tag := v.Type().Field(i).Tag
-		p := v.Field(i).Addr().Interface().(*string)
-		fs.StringVar(p, tag.Get("yaml"), *p, tag.Get("usage"))
-		names = append(names, tag.Get("yaml"))
+		name, usage := tag.Get("yaml"), tag.Get("usage")
+		switch p := v.Field(i).Addr().Interface().(type) {
+		case *string:
+			fs.StringVar(p, name, *p, usage)
+		case *bool:
+			fs.BoolVar(p, name, *p, usage)
+		}
+		names = append(names, name)
 	}
 	return names
 }
 
-func (c *Config) field(name string) reflect.Value {
+// set gives a setting that register has named its value.
+func (c *Config) set(name, value string) error {
 	v := reflect.ValueOf(c).Elem()
 	for i := range v.NumField() {
-		if v.Type().Field(i).Tag.Get("yaml") == name {
-			return v.Field(i)
+		if v.Type().Field(i).Tag.Get("yaml") != name {
+			continue
 		}
+		if v.Field(i).Kind() == reflect.String {
+			v.Field(i).SetString(value)
+			return nil
+		}
+		on, err := strconv.ParseBool(value)
+		if err != nil {
+			return fmt.Errorf("%s: %q is neither true nor false", name, value)
+		}
+		v.Field(i).SetBool(on)
 	}
-	panic("no setting " + name) // names come from register
+	return nil
 }
 
 func environment(environ, names []string, file *string) (map[string]string, error) {
@@ -157,18 +186,43 @@ func (c *Config) validate() error {
 		return errors.New("tls-cert and tls-key belong together: set both or neither")
 	case c.S3Endpoint != "" && c.S3Bucket == "":
 		return errors.New("s3-bucket: a bucket is needed with s3-endpoint")
+	case (c.IMDSListen == "") != (c.IMDSIdentities == ""):
+		return errors.New("imds-listen and imds-identities belong together: set both or neither")
+	}
+	for _, id := range split(c.IMDSIdentities) {
+		parsed, err := azure.ParseResourceID(id)
+		if err != nil || !strings.EqualFold(parsed.Type(), "Microsoft.ManagedIdentity/userAssignedIdentities") {
+			return fmt.Errorf("imds-identities: %q is not the ARM ID of a user-assigned identity", id)
+		}
 	}
 	return nil
 }
 
 func (c *Config) locations() []string {
+	out := split(strings.ToLower(c.Locations))
+	for i := range out {
+		out[i] = strings.ReplaceAll(out[i], " ", "")
+	}
+	return out
+}
+
+// split returns the items of a list with commas between them.
+func split(list string) []string {
 	var out []string
-	for l := range strings.SplitSeq(c.Locations, ",") {
-		if l = strings.ToLower(strings.ReplaceAll(strings.TrimSpace(l), " ", "")); l != "" {
-			out = append(out, l)
+	for item := range strings.SplitSeq(list, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
 		}
 	}
 	return out
+}
+
+// database returns the URL of the database.
+func (c *Config) database() string {
+	if c.Database == "" {
+		return "sqlite:" + c.path("keyreel.db")
+	}
+	return c.Database
 }
 
 func (c *Config) path(name string) string { return filepath.Join(c.Data, name) }

@@ -5,12 +5,8 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"os"
-	"time"
 
 	"github.com/keyreel/keyreel/internal/arm"
 	"github.com/keyreel/keyreel/internal/audit"
@@ -38,10 +34,11 @@ type Server struct {
 	hosts  azure.Hosts
 	ca     *front.CA
 	own    *tls.Certificate
+	pinned *tls.Certificate // Service Fabric's; nil when it is off
 
 	*Client // how to reach this server
 
-	listener, identityListener net.Listener
+	listeners listeners
 
 	db        *store.DB
 	keyring   *seal.Keyring
@@ -76,7 +73,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.config.validate(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.config.Data, 0o700); err != nil {
+	if err := durable.MakeDir(s.config.Data, 0o700); err != nil {
 		return err
 	}
 	steps := []func(context.Context) error{s.listen, s.openStorage, s.openIdentity, s.openServices, s.setUp, s.announce}
@@ -91,49 +88,8 @@ func (s *Server) open(ctx context.Context) error {
 // onClose registers a step of Close.
 func (s *Server) onClose(fn func() error) { s.closers = append(s.closers, fn) }
 
-func (s *Server) listen(context.Context) error {
-	c := &s.config
-	host, _, err := net.SplitHostPort(c.IdentityListen)
-	if err != nil {
-		return fmt.Errorf("identity-listen: %w", err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("identity-listen: %s is not a loopback address; the endpoints are plain HTTP and must not leave the machine", host)
-	}
-	if s.identityListener, err = net.Listen("tcp", c.IdentityListen); err != nil {
-		return err
-	}
-	s.onClose(ignoreClosed(s.identityListener.Close))
-	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
-		return err
-	}
-	s.onClose(ignoreClosed(s.listener.Close))
-	port := c.PublicPort
-	if port == "" {
-		if _, port, err = net.SplitHostPort(s.listener.Addr().String()); err != nil {
-			return err
-		}
-	}
-	s.hosts = azure.Hosts{Domain: c.Domain, Port: port}
-	if c.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-		if err != nil {
-			return fmt.Errorf("tls-cert: %w", err)
-		}
-		s.own = &pair
-	}
-	if s.ca, err = front.OpenCA(c.path("ca.key")); err != nil {
-		return err
-	}
-	return durable.WriteFile(c.path(caFile), s.ca.PEM(), 0o644)
-}
-
 func (s *Server) openStorage(ctx context.Context) (err error) {
-	url := s.config.Database
-	if url == "" {
-		url = "sqlite:" + s.config.path("keyreel.db")
-	}
-	s.db, err = store.Open(ctx, store.Options{URL: url, Log: s.log, Schemas: []store.Schema{
+	s.db, err = store.Open(ctx, store.Options{URL: s.config.database(), Log: s.log, Schemas: []store.Schema{
 		installSchema, seal.Schema, job.Schema, audit.Schema, rbac.Schema, directory.Schema, authority.Schema,
 		arm.Schema, customerkey.Schema, keyvault.Schema, blob.Schema, media.Schema,
 	}})
@@ -162,8 +118,17 @@ func (s *Server) openIdentity(ctx context.Context) (err error) {
 	s.directory = &directory.Directory{DB: s.db, TenantID: s.install.TenantID, Purge: func(ctx context.Context, tx *store.Tx, principalID string) error {
 		return s.rbac.Purge(ctx, tx, principalID, "")
 	}}
+	roots, err := s.config.issuerRoots()
+	if err != nil {
+		return err
+	}
+	arcFolder, err := s.config.arcFolder()
+	if err != nil {
+		return err
+	}
 	s.authority, err = authority.Open(ctx, authority.Options{
 		DB: s.db, Keyring: s.keyring, Directory: s.directory, Audit: s.audit, Hosts: s.hosts, TenantID: s.install.TenantID,
+		PrivateIssuers: s.config.PrivateIssuers, IssuerRoots: roots, ArcTokenDir: arcFolder, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -224,7 +189,7 @@ func (s *Server) openServices(context.Context) error {
 	})
 	s.media, err = media.New(media.Options{
 		DB: s.db, Keyring: s.keyring, Manager: s.manager, RBAC: s.rbac, Audit: s.audit, Jobs: s.jobs, Clients: clients,
-		Keys: s.keys, Hosts: s.hosts, TenantID: s.install.TenantID, WorkDir: s.config.path("work"), Log: s.log,
+		Keys: s.keys, Hosts: s.hosts, TenantID: s.install.TenantID, Groups: s.directory.Groups, WorkDir: s.config.path("work"), Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -238,7 +203,7 @@ func (s *Server) openServices(context.Context) error {
 	s.front.Services = map[string]http.Handler{
 		azure.Login: s.authority.Handler(), azure.Management: s.manager.Handler(), azure.Vault: s.vaults.Handler(),
 		azure.Blob: s.storage.Handler(), azure.Streaming: s.media.StreamingHandler(), azure.KeyDelivery: s.media.KeyDeliveryHandler(),
-		azure.Graph: s.graph.Handler(),
+		azure.Graph: s.graph.Handler(), azure.Authorization: s.manager.DecisionHandler(),
 	}
 	s.start()
 	return nil
@@ -266,10 +231,17 @@ func (s *Server) owns(host string) bool {
 
 // announce writes down where the server is, for programs that share its data folder.
 func (s *Server) announce(context.Context) error {
-	text, err := json.MarshalIndent(whereabouts{
-		Addr: s.listener.Addr().String(), Identity: s.identityListener.Addr().String(), Domain: s.hosts.Domain, Port: s.hosts.Port,
-		TenantID: s.install.TenantID, SubscriptionID: s.install.SubscriptionID,
-	}, "", "  ")
+	where := whereabouts{
+		Addr: s.listeners.public.Addr().String(), Identity: s.listeners.identity.Addr().String(), Domain: s.hosts.Domain, Port: s.hosts.Port,
+		TenantID: s.install.TenantID, SubscriptionID: s.install.SubscriptionID, Arc: s.config.ArcTokens != "",
+	}
+	if s.listeners.imds != nil {
+		where.IMDS = s.listeners.imds.Addr().String()
+	}
+	if s.pinned != nil {
+		where.Fabric, where.FabricThumbprint = s.listeners.fabric.Addr().String(), front.Thumbprint(s.pinned)
+	}
+	text, err := json.MarshalIndent(where, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -277,39 +249,6 @@ func (s *Server) announce(context.Context) error {
 		return err
 	}
 	s.Client, err = Connect(s.config.Data)
-	return err
-}
-
-// Serve answers requests until ctx is done or a listener fails, then lets running requests end for some seconds.
-func (s *Server) Serve(ctx context.Context) error {
-	public := front.NewServer(s.front, s.log)
-	public.TLSConfig = front.TLSConfig(s.hosts, s.ca, s.own)
-	identity := front.NewServer(front.Observe(s.log, s.authority.IdentityHandler()), s.log)
-	failed := make(chan error, 2)
-	go func() { failed <- public.ServeTLS(s.listener, "", "") }()
-	go func() { failed <- identity.Serve(s.identityListener) }()
-
-	var err error
-	running := 2
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-		running--
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	if public.Shutdown(grace) != nil {
-		public.Close()
-	}
-	if identity.Shutdown(grace) != nil {
-		identity.Close()
-	}
-	for range running {
-		<-failed
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		err = nil
-	}
 	return err
 }
 
@@ -321,13 +260,4 @@ func (s *Server) Close() error {
 	}
 	s.closers = nil
 	return errors.Join(errs...)
-}
-
-func ignoreClosed(fn func() error) func() error {
-	return func() error {
-		if err := fn(); err != nil && !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	}
 }

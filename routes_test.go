@@ -95,7 +95,12 @@ func TestPublicOperations(t *testing.T) {
 	slices.Sort(public)
 	want := []string{
 		"KeyDelivery.Get", "KeyDelivery.Post", "KeyDelivery.Preflight", // the content key policy decides
-		"Login.Discovery", "Login.DiscoveryV2", "Login.InstanceDiscovery", "Login.Keys", "Login.KeysV2", "Login.Token", "Login.TokenV2",
+		"Login.Authorize", "Login.AuthorizePost", "Login.AuthorizePostV2", "Login.AuthorizeV2",
+		"Login.Device", "Login.DeviceAlias", "Login.DeviceCode", "Login.DeviceCodeV2", "Login.DeviceForm",
+		"Login.Discovery", "Login.DiscoveryV2", "Login.InstanceDiscovery", "Login.Keys", "Login.KeysV2", "Login.NativeClient",
+		"Login.SignIn", "Login.SignOut", "Login.SignOutPost", "Login.SignOutPostV2", "Login.SignOutV2",
+		"Login.Token", "Login.TokenPreflight", "Login.TokenPreflightV2", "Login.TokenV2",
+		"Login.UserInfo", "Login.UserInfoPost", "Login.UserInfoPreflight", "Login.UserRealm",
 		"Microsoft.Resources/metadata.Endpoints", "Microsoft.Resources/providers.ListOperations",
 		"Streaming.Get", "Streaming.Head", "Streaming.Preflight", // the locator decides
 	}

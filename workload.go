@@ -35,11 +35,14 @@ func (s *Server) RegisterWorkload(ctx context.Context, name string, identities .
 	if err != nil {
 		return nil, err
 	}
-	base := s.IdentityURL() + "/msi/" + w.ID
-	return []string{
-		"IDENTITY_ENDPOINT=" + base + "/token", "IDENTITY_HEADER=" + string(secret),
-		"AZURE_POD_IDENTITY_AUTHORITY_HOST=" + base, "MSI_ENDPOINT=" + base + "/oauth2/token",
-		"AZURE_AUTHORITY_HOST=" + s.URLs().Login() + "/", "AZURE_TENANT_ID=" + s.install.TenantID,
-		"SSL_CERT_FILE=" + s.CAPath(), "REQUESTS_CA_BUNDLE=" + s.CAPath(), "NODE_EXTRA_CA_CERTS=" + s.CAPath(),
-	}, nil
+	variables, err := s.Variables("", w.ID, string(secret))
+	if err != nil {
+		return nil, err
+	}
+	env := []string{"IDENTITY_ENDPOINT=" + variables["IDENTITY_ENDPOINT"], "IDENTITY_HEADER=" + string(secret)}
+	for _, name := range []string{"AZURE_POD_IDENTITY_AUTHORITY_HOST", "MSI_ENDPOINT"} {
+		env = append(env, name+"="+variables[name])
+	}
+	return append(env, "AZURE_AUTHORITY_HOST="+s.URLs().Login()+"/", "AZURE_TENANT_ID="+s.install.TenantID,
+		"SSL_CERT_FILE="+s.CAPath(), "REQUESTS_CA_BUNDLE="+s.CAPath(), "NODE_EXTRA_CA_CERTS="+s.CAPath()), nil
 }

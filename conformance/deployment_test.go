@@ -78,6 +78,25 @@ func TestTemplateDeployment(t *testing.T) {
 			t.Errorf("%d resources, want 4", n)
 		}
 	}
+	s.newVault(t, "exported-vault", nil)
+	s.identity(t, "exported")
+	groups, err := armresources.NewResourceGroupsClient(s.sub, s.Admin, s.options())
+	check(t, err)
+	export, err := groups.BeginExportTemplate(t.Context(), s.group, armresources.ExportTemplateRequest{
+		Resources: []*string{to.Ptr("*")}, Options: to.Ptr("IncludeParameterDefaultValue"),
+	}, nil)
+	check(t, err)
+	exported, err := export.PollUntilDone(t.Context(), poll())
+	check(t, err)
+	if exported.Error != nil {
+		t.Errorf("the export tells of %v", *exported.Error.Message)
+	}
+	again, err := client.BeginCreateOrUpdate(t.Context(), s.group, "again", armresources.Deployment{Properties: &armresources.DeploymentProperties{
+		Mode: to.Ptr(armresources.DeploymentModeComplete), Template: exported.Template,
+	}}, nil)
+	check(t, err)
+	_, err = again.PollUntilDone(t.Context(), poll())
+	check(t, err)
 }
 
 // TestAzureCLIDeployment drives deployments, tags and locks with Debian's az.

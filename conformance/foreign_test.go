@@ -38,7 +38,7 @@ func (s *server) foreign(t testing.TB) *foreign {
 	ca := s.CAPath()
 	f.env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + f.dir, "LANG=C.UTF-8",
-		"HTTPS_PROXY=" + proxy.URL, "NO_PROXY=127.0.0.1", "REQUESTS_CA_BUNDLE=" + ca, "NODE_EXTRA_CA_CERTS=" + ca, "SSL_CERT_FILE=" + ca,
+		"HTTPS_PROXY=" + proxy.URL, "NO_PROXY=127.0.0.1", "NODE_USE_ENV_PROXY=1", "REQUESTS_CA_BUNDLE=" + ca, "NODE_EXTRA_CA_CERTS=" + ca, "SSL_CERT_FILE=" + ca,
 		"AZURE_CONFIG_DIR=" + filepath.Join(f.dir, ".azure"), "AZURE_CORE_COLLECT_TELEMETRY=false", "AZURE_CORE_ONLY_SHOW_ERRORS=true",
 		"AZURE_SUBSCRIPTION_ID=" + s.sub,
 	}

@@ -66,6 +66,14 @@ func TestSecretsAtRest(t *testing.T) {
 		ContentKeys: []*armmediaservices.StreamingLocatorContentKey{{ID: to.Ptr(uuid.NewString()), Value: to.Ptr(base64.StdEncoding.EncodeToString(secret("content key", 16)))}},
 	}}, nil)
 	check(t, err)
+	signed := fmt.Sprintf("%x", secret("JobInputHttp URL", 24))
+	_, err = st.jobs.Create(t.Context(), s.group, st.name, "copy", "fetched", armmediaservices.Job{Properties: &armmediaservices.JobProperties{
+		Input: &armmediaservices.JobInputHTTP{
+			ODataType: to.Ptr("#Microsoft.Media.JobInputHttp"), BaseURI: to.Ptr("https://films.invalid/" + signed + "/"), Files: []*string{to.Ptr("m.mp4?sig=" + signed)},
+		},
+		Outputs: []armmediaservices.JobOutputClassification{&armmediaservices.JobOutputAsset{ODataType: to.Ptr("#Microsoft.Media.JobOutputAsset"), AssetName: to.Ptr("other")}},
+	}}, nil)
+	check(t, err)
 	// Refused writes leave nothing either.
 	bad := tokenPolicy(secret("token key of a refused policy", 32))
 	bad.Properties.Options[0].Restriction.(*armmediaservices.ContentKeyPolicyTokenRestriction).Issuer = nil

@@ -31,6 +31,7 @@ const location = "westeurope"
 
 // Built-in roles, by the GUIDs that they have in Azure.
 const (
+	owner           = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 	contributor     = "b24988ac-6180-42a0-ab88-20f7382dd24c"
 	reader          = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 	blobContributor = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
 
@@ -26,6 +27,8 @@ func commands() []command {
 	return []command{
 		{"serve", "run the server (settings: keyreel serve --help)", serve},
 		{"run", "run a program as a managed identity (keyreel run --help)", runCommand},
+		{"explain", "say whether somebody may do something, and why (keyreel explain --help)", explain},
+		{"audit", "verify or list the audit log (keyreel audit help)", auditCommand},
 		{"demo", "run the main job on a real video, step by step, on a server of its own", demo},
 		{"version", "print the version", version},
 	}
@@ -50,7 +53,14 @@ func run() int {
 		}
 		var exit *exec.ExitError // the program of `keyreel run` has told its failure itself
 		if errors.As(err, &exit) {
-			return max(exit.ExitCode(), 1)
+			return exitStatus(exit.ProcessState)
+		}
+		var failed *failure
+		if errors.As(err, &failed) {
+			if failed.err != nil {
+				fmt.Fprintf(os.Stderr, "keyreel %s: %v\n", c.name, failed.err)
+			}
+			return failed.code
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "keyreel %s: %v\n", c.name, err)
@@ -66,6 +76,29 @@ func run() int {
 	fmt.Fprintf(os.Stderr, "keyreel: there is no command %q\n", os.Args[1])
 	usage(os.Stderr)
 	return 2
+}
+
+// failure is an end with an exit status of its own. Without an error everything has been said.
+type failure struct {
+	code int
+	err  error
+}
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return fmt.Sprintf("exit status %d", f.code)
+	}
+	return f.err.Error()
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// exitStatus is that of a program that has ended, as shells give it: 128 and the signal's number when one ended it.
+func exitStatus(p *os.ProcessState) int {
+	if status, ok := p.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return max(p.ExitCode(), 1)
 }
 
 func usage(w io.Writer) {
@@ -112,15 +145,30 @@ func serve(ctx context.Context, args []string, out, errOut io.Writer) error {
 
 // greet says how to reach the server and how to sign in.
 func greet(w io.Writer, srv *keyreel.Server) {
-	in, urls := srv.Installation(), srv.URLs()
+	in, urls, data := srv.Installation(), srv.URLs(), filepath.Dir(srv.CredentialsPath())
 	fmt.Fprintf(w, `Keyreel serves on %s
   authority         %s/%s
   resource manager  %s
   subscription      %s
   identities        %s
   administrator     client id %s; its secret is in %s
-  trust             %s
+`, srv.Addr(), urls.Login(), in.TenantID, urls.Management(), in.SubscriptionID, srv.IdentityURL(), in.AdminAppID, srv.CredentialsPath())
+	if in.AdminUser != "" {
+		fmt.Fprintf(w, "                    user %s; the first password is there too\n", in.AdminUser)
+	}
+	if u := srv.MetadataURL(); u != "" {
+		fmt.Fprintf(w, "  metadata service  %s\n", u)
+	}
+	fmt.Fprintf(w, `  trust             %s
+Run az, or any other program, as an identity of its own:
+  keyreel run --data %[2]s -- az group list
+Sign in with az as the administrator, in a shell that leads it here (keyreel run --data %[2]s -- bash):
+`, srv.CAPath(), data)
+	if in.AdminUser != "" {
+		fmt.Fprintf(w, "  az login -u %s\n", in.AdminUser)
+	}
+	fmt.Fprintf(w, `  az login --service-principal --tenant %s -u %s
 Sign in with any Azure SDK as a client secret credential of that tenant, with the authority and the resource manager
 above, the CA trusted (SSL_CERT_FILE), and instance discovery off.
-`, srv.Addr(), urls.Login(), in.TenantID, urls.Management(), in.SubscriptionID, srv.IdentityURL(), in.AdminAppID, srv.CredentialsPath(), srv.CAPath())
+`, in.TenantID, in.AdminAppID)
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/keyreel/keyreel"
+	"github.com/keyreel/keyreel/keyreeltest"
 )
 
 // TestMain lets the test binary stand in for keyreel, with TEST_KEYREEL_MAIN set, and for a program that `keyreel run`
@@ -54,6 +55,11 @@ func TestCommandLine(t *testing.T) {
 		{"unknown command", []string{"sreve"}, 2, `"sreve"`},
 		{"version", []string{"version"}, 0, "keyreel"},
 		{"help of serve", []string{"serve", "--help"}, 0, "-identity-listen"},
+		{"help of run", []string{"run", "--help"}, 0, "--imds"},
+		{"help of explain", []string{"explain", "--help"}, 0, "Exit status"},
+		{"help of audit", []string{"audit", "help"}, 0, "audit verify"},
+		{"explain nothing", []string{"explain"}, 2, "--principal"},
+		{"verify nothing", []string{"audit", "verify", "--data", filepath.Join(t.TempDir(), "none")}, 2, "keyreel.db"},
 		{"unknown flag", []string{"serve", "--daat", "x"}, 1, "daat"},
 		{"bad log level", []string{"serve", "--log-level", "loud"}, 1, "loud"},
 		{"identity endpoints off loopback", []string{"serve", "--data", filepath.Join(t.TempDir(), "d"), "--identity-listen", "0.0.0.0:0"}, 1, "loopback"},
@@ -83,6 +89,35 @@ func TestDemo(t *testing.T) {
 	t.Log(out.String())
 	if strings.Contains(out.String(), "FAILED") {
 		t.Error("a step failed")
+	}
+}
+
+// TestGreeting: whoever starts the server is told how to sign in, and no secret.
+func TestGreeting(t *testing.T) {
+	t.Parallel()
+	srv := keyreeltest.Start(t)
+	var out bytes.Buffer
+	greet(&out, srv.Server)
+	var creds keyreel.Credentials
+	text, err := os.ReadFile(srv.CredentialsPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &creds); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"serves on " + srv.Addr(), "az login -u admin@keyreel.localhost", "az login --service-principal --tenant " + creds.TenantID + " -u " + creds.ClientID,
+		"keyreel run --data " + filepath.Dir(srv.CAPath()), srv.CredentialsPath(), srv.CAPath(),
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the greeting lacks %q:\n%s", want, out.String())
+		}
+	}
+	for _, secret := range []string{creds.ClientSecret, creds.Password} {
+		if secret == "" || strings.Contains(out.String(), secret) {
+			t.Errorf("a secret is missing or shown:\n%s", out.String())
+		}
 	}
 }
 

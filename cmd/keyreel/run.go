@@ -1,99 +1,123 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
-	"os/signal"
-	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
 	"github.com/keyreel/keyreel"
 	"github.com/keyreel/keyreel/internal/azure"
 )
 
 const (
-	leaseSeconds = 120 // how long the identity outlives a `keyreel run` that was killed
-	renewEvery   = 40 * time.Second
-
 	identityVersion = "?api-version=2023-01-31"
 	defaultIdentity = "developer" // made in the group runGroup when no identity is named
 	runGroup        = "keyreel-run"
 	roleContributor = "b24988ac-6180-42a0-ab88-20f7382dd24c"
 )
 
-// runCommand runs a program as a managed identity. The program needs no configuration: its environment says where its
-// identity is, a proxy of its own leads the host names of Azure and of Keyreel to the server, and the local CA is
-// trusted in it alone.
+const runUsage = `usage: keyreel run [flags] -- COMMAND [ARGUMENT ...]
+
+Runs a program as a managed identity, without a change or a configuration of its own: its environment says where its
+identity is, a proxy of its own leads the host names of Azure and of Keyreel to the server, and the local CA is trusted
+in it alone. Signals and the exit status are passed on. The identity's secret dies with the program, and at the latest
+after --lease when keyreel run itself is killed.
+
+  keyreel run -- az group list
+  keyreel run --identity worker --others refuse -- python3 job.py
+  keyreel run --imds -- ./program        needs root; as somebody else: unshare -r keyreel run --imds -- ./program
+
+`
+
+// runOptions are the flags of `keyreel run`.
+type runOptions struct {
+	data, identity, others, source string
+	lease                          time.Duration
+	imds                           bool
+}
+
+func (o *runOptions) register(fs *flag.FlagSet) {
+	fs.StringVar(&o.data, "data", keyreel.DefaultConfig().Data, "data folder of the running server")
+	fs.StringVar(&o.identity, "identity", "", "name or ARM ID of a user-assigned identity; empty is one of your own, Contributor of the subscription")
+	fs.StringVar(&o.others, "others", "pass", "what the proxy does with hosts that are not the server's: pass or refuse")
+	fs.StringVar(&o.source, "source", "", "the one protocol through which the program finds its identity: "+strings.Join(keyreel.Sources(), ", ")+"; empty is what most know")
+	fs.DurationVar(&o.lease, "lease", 2*time.Minute, "how long the identity outlives a keyreel run that was killed: 3s to 1h")
+	fs.BoolVar(&o.imds, "imds", false, "run the program in a network of its own, in which 169.254.169.254 answers and the proxy is the only way out (Linux)")
+}
+
+func (o *runOptions) check(args int) error {
+	switch {
+	case args == 0:
+		return errors.New("no command: keyreel run -- COMMAND [ARGUMENT ...]")
+	case o.others != "pass" && o.others != "refuse":
+		return fmt.Errorf("--others is %q, not pass or refuse", o.others)
+	case o.lease < 3*time.Second || o.lease > time.Hour:
+		return fmt.Errorf("--lease %v is not between 3s and 1h", o.lease)
+	case o.imds && o.source != "":
+		return errors.New("--imds and --source exclude each other")
+	}
+	return nil
+}
+
+// runCommand runs a program as a managed identity.
 func runCommand(ctx context.Context, args []string, out, errOut io.Writer) error {
+	var o runOptions
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
 	fs.SetOutput(errOut)
 	fs.Usage = func() {
-		fmt.Fprintln(errOut, "usage: keyreel run [--data FOLDER] [--identity NAME-OR-ID] [--others pass|refuse] -- COMMAND [ARGUMENT ...]")
+		fmt.Fprint(errOut, runUsage)
 		fs.PrintDefaults()
 	}
-	data := fs.String("data", keyreel.DefaultConfig().Data, "data folder of the running server")
-	identity := fs.String("identity", "", "name or ARM ID of a user-assigned identity; empty is one of your own, Contributor of the subscription")
-	others := fs.String("others", "pass", "what the proxy does with hosts that are not the server's: pass or refuse")
+	o.register(fs)
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	switch {
-	case fs.NArg() == 0:
-		return errors.New("no command: keyreel run -- COMMAND [ARGUMENT ...]")
-	case *others != "pass" && *others != "refuse":
-		return fmt.Errorf("--others is %q, not pass or refuse", *others)
+	if err := o.check(fs.NArg()); err != nil {
+		return err
 	}
-	r, err := newRunner(*data)
+	r, err := newRunner(o)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(r.dir)
-	if r.identity, err = r.resolve(ctx, *identity); err != nil {
+	if r.identity, err = r.resolve(ctx, o.identity); err != nil {
 		return err
 	}
-	if err := r.lease(ctx, leaseSeconds); err != nil {
+	if err := r.lease(ctx, o.lease); err != nil {
 		return err
 	}
 	defer r.end()
-	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	start, proxy, err := r.serve()
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: r.client.Proxy(*others == "pass"), ReadHeaderTimeout: 10 * time.Second}
-	go server.Serve(proxy)
-	defer server.Close()
-	env, err := r.environment(proxy.Addr().String(), os.Environ())
+	defer r.stop()
+	env, err := r.environment(proxy, os.Environ())
 	if err != nil {
 		return err
 	}
-	renewing, stop := context.WithCancel(ctx)
+	// The program decides itself what it does about the signal that ends ctx; until it has ended it keeps its identity.
+	renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go r.renew(renewing, errOut)
-	return execute(fs.Args(), env, out, errOut)
+	return execute(start, fs.Args(), env, out, errOut)
 }
 
 // runner is what `keyreel run` keeps while its program runs.
 type runner struct {
-	client   *keyreel.Client
-	pipeline runtime.Pipeline
+	*administrator
+	options  runOptions
 	dir      string // scratch: CA bundle, az's configuration
 	identity string // ARM ID
+	servers  []*http.Server
 
 	workload struct {
 		ID          string `json:"id"`
@@ -103,47 +127,48 @@ type runner struct {
 	}
 }
 
-func newRunner(data string) (*runner, error) {
-	r := &runner{}
-	var err error
-	if r.client, err = keyreel.Connect(data); err != nil {
-		return nil, err
-	}
-	admin, err := r.client.Administrator()
+func newRunner(o runOptions) (*runner, error) {
+	a, err := newAdministrator(o.data)
 	if err != nil {
 		return nil, err
 	}
-	client, err := arm.NewClient("keyreel-run", "v0.0.0", admin, &arm.ClientOptions{ClientOptions: r.client.ClientOptions()})
-	if err != nil {
-		return nil, err
-	}
-	r.pipeline = client.Pipeline()
-	r.dir, err = os.MkdirTemp("", "keyreel-run-")
-	return r, err
+	dir, err := os.MkdirTemp("", "keyreel-run-")
+	return &runner{administrator: a, options: o, dir: dir}, err
 }
 
-// call sends a request to the resource manager and decodes the answer into v, when v is not nil.
-func (r *runner) call(ctx context.Context, method, path string, body, v any) error {
-	req, err := runtime.NewRequest(ctx, method, r.client.URLs().Management()+path)
-	if err != nil {
-		return err
+// serve starts what the program talks to, and returns how to start the program and the address of its proxy.
+func (r *runner) serve() (start func(*exec.Cmd) error, proxy string, err error) {
+	start = (*exec.Cmd).Start
+	var l, metadata net.Listener
+	if r.options.imds {
+		start, l, metadata, err = enterNamespace()
+	} else {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
 	}
-	if body != nil {
-		if err := runtime.MarshalAsJSON(req, body); err != nil {
-			return err
+	if err != nil {
+		return nil, "", err
+	}
+	r.handle(l, r.client.Proxy(r.options.others == "pass"))
+	if metadata != nil {
+		handler, err := r.client.Metadata(r.workload.ID)
+		if err != nil {
+			return nil, "", err
 		}
+		r.handle(metadata, handler)
 	}
-	resp, err := r.pipeline.Do(req)
-	if err != nil {
-		return err
+	return start, l.Addr().String(), nil
+}
+
+func (r *runner) handle(l net.Listener, h http.Handler) {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	r.servers = append(r.servers, server)
+	go server.Serve(l)
+}
+
+func (r *runner) stop() {
+	for _, server := range r.servers {
+		server.Close()
 	}
-	if !runtime.HasStatusCode(resp, http.StatusOK, http.StatusCreated) {
-		return runtime.NewResponseError(resp)
-	}
-	if v == nil {
-		return nil
-	}
-	return runtime.UnmarshalAsJSON(resp, v)
 }
 
 type identityResource struct {
@@ -212,9 +237,9 @@ func (r *runner) developer(ctx context.Context, sub string) (string, error) {
 	return made.ID, err
 }
 
-// lease registers the workload, or renews or (0 seconds) ends its lease.
-func (r *runner) lease(ctx context.Context, seconds int) error {
-	body := map[string]any{"seconds": seconds, "name": fmt.Sprintf("keyreel run, process %d", os.Getpid())}
+// lease registers the workload, or renews or (0) ends its lease.
+func (r *runner) lease(ctx context.Context, life time.Duration) error {
+	body := map[string]any{"seconds": int(life / time.Second), "name": fmt.Sprintf("keyreel run, process %d", os.Getpid())}
 	if r.workload.ID != "" {
 		body["id"], body["secret"] = r.workload.ID, r.workload.Secret
 		return r.call(ctx, http.MethodPost, r.identity+"/assign"+identityVersion, body, nil)
@@ -223,14 +248,14 @@ func (r *runner) lease(ctx context.Context, seconds int) error {
 }
 
 func (r *runner) renew(ctx context.Context, errOut io.Writer) {
-	tick := time.NewTicker(renewEvery)
+	tick := time.NewTicker(r.options.lease / 3)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := r.lease(ctx, leaseSeconds); err != nil && ctx.Err() == nil {
+			if err := r.lease(ctx, r.options.lease); err != nil && ctx.Err() == nil {
 				fmt.Fprintf(errOut, "keyreel run: renewing the identity's lease: %v\n", err)
 			}
 		}
@@ -243,110 +268,5 @@ func (r *runner) end() {
 	defer cancel()
 	if err := r.lease(ctx, 0); err != nil {
 		fmt.Fprintf(os.Stderr, "keyreel run: ending the identity's lease: %v\n", err)
-	}
-}
-
-// strays are variables that would make a program sign in as somebody else or look elsewhere.
-var strays = []string{
-	"AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_USERNAME", "AZURE_PASSWORD",
-	"AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST", "IMDS_ENDPOINT", "IDENTITY_SERVER_THUMBPRINT", "MSI_SECRET",
-	"NO_PROXY", "no_proxy", "ARM_CLIENT_ID", "ARM_CLIENT_SECRET", "ARM_TENANT_ID",
-}
-
-// environment gives the program the variables of every SDK and tool.
-func (r *runner) environment(proxy string, environ []string) ([]string, error) {
-	bundle := filepath.Join(r.dir, "ca.pem")
-	if err := r.writeBundle(bundle); err != nil {
-		return nil, err
-	}
-	if err := r.writeProfile(); err != nil {
-		return nil, err
-	}
-	identity, err := url.Parse(r.client.IdentityURL())
-	if err != nil {
-		return nil, err
-	}
-	base, proxyURL := r.client.IdentityURL()+"/msi/"+r.workload.ID, "http://"+proxy
-	set := map[string]string{
-		"IDENTITY_ENDPOINT": base + "/token", "IDENTITY_HEADER": r.workload.Secret, "MSI_ENDPOINT": base + "/oauth2/token",
-		"AZURE_POD_IDENTITY_AUTHORITY_HOST": base,
-		"ARM_USE_MSI":                       "true", "ARM_MSI_ENDPOINT": base + "/metadata/identity/oauth2/token",
-		"ARM_SUBSCRIPTION_ID": r.client.SubscriptionID(), "ARM_TENANT_ID": r.client.TenantID(), "AZURE_SUBSCRIPTION_ID": r.client.SubscriptionID(),
-		"AZCOPY_AUTO_LOGIN_TYPE": "MSI", "RCLONE_AZUREBLOB_ENV_AUTH": "true",
-		"HTTPS_PROXY": proxyURL, "https_proxy": proxyURL,
-		"NO_PROXY": identity.Hostname(), "no_proxy": identity.Hostname(), // Azure's SDK for JavaScript sends plain HTTP through HTTPS_PROXY too
-		"SSL_CERT_FILE": bundle, "REQUESTS_CA_BUNDLE": bundle, "CURL_CA_BUNDLE": bundle, "NODE_EXTRA_CA_CERTS": r.client.CAPath(),
-		"AZURE_CONFIG_DIR": filepath.Join(r.dir, "azure"),
-	}
-	var env []string
-	for _, kv := range environ {
-		name, _, _ := strings.Cut(kv, "=")
-		if _, own := set[name]; !own && !slices.Contains(strays, name) {
-			env = append(env, kv)
-		}
-	}
-	for name, value := range set {
-		env = append(env, name+"="+value)
-	}
-	return env, nil
-}
-
-// systemRoots is where Linux distributions keep the roots that programs trust.
-var systemRoots = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"}
-
-// writeBundle puts the local CA beside the system's roots, for programs that take one file for all.
-func (r *runner) writeBundle(path string) error {
-	ca, err := os.ReadFile(r.client.CAPath())
-	if err != nil {
-		return err
-	}
-	for _, file := range systemRoots {
-		if roots, err := os.ReadFile(file); err == nil {
-			ca = bytes.Join([][]byte{ca, roots}, []byte("\n"))
-			break
-		}
-	}
-	return os.WriteFile(path, ca, 0o600)
-}
-
-// writeProfile writes what `az login --identity` would have left, so that az needs no login.
-func (r *runner) writeProfile() error {
-	dir := filepath.Join(r.dir, "azure")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	profile, err := json.Marshal(map[string]any{
-		"installationId": azure.NewGUID(),
-		"subscriptions": []any{map[string]any{
-			"id": r.client.SubscriptionID(), "name": "Keyreel", "state": "Enabled", "isDefault": true,
-			"tenantId": r.client.TenantID(), "homeTenantId": r.client.TenantID(), "environmentName": "AzureCloud", "managedByTenants": []any{},
-			"user": map[string]any{"name": "systemAssignedIdentity", "type": "servicePrincipal", "assignedIdentityInfo": "MSI"},
-		}},
-	})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "azureProfile.json"), profile, 0o600)
-}
-
-// execute runs the program, hands signals on to it and returns its failure.
-func execute(args, env []string, out, errOut io.Writer) error {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, os.Stdin, out, errOut
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	for {
-		select {
-		case s := <-signals:
-			cmd.Process.Signal(s)
-		case err := <-done:
-			return err
-		}
 	}
 }

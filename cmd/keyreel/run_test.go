@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources"
@@ -39,6 +41,12 @@ func child() int {
 		}
 		for _, group := range page.Value {
 			fmt.Println("group", *group.Name)
+		}
+	}
+	if host := os.Getenv("TEST_KEYREEL_CLOSED"); host != "" { // which only the way past the proxy would reach
+		if conn, err := net.DialTimeout("tcp", host, time.Second); err == nil {
+			conn.Close()
+			fmt.Println("the network is open")
 		}
 	}
 	fmt.Println("endpoint", os.Getenv("IDENTITY_ENDPOINT"), "header", os.Getenv("IDENTITY_HEADER"))
@@ -72,6 +80,14 @@ func TestRun(t *testing.T) {
 	for line := range strings.Lines(out.String()) {
 		fmt.Sscanf(line, "endpoint %s header %s", &endpoint, &header)
 	}
+	if status := msi(t, endpoint, header); status != http.StatusUnauthorized {
+		t.Errorf("the secret of a program that has ended answers %d", status)
+	}
+}
+
+// msi asks an App Service endpoint for a token and returns the status.
+func msi(t testing.TB, endpoint, header string) int {
+	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, endpoint+"?api-version=2019-08-01&resource=https://vault.azure.net", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -82,8 +98,56 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("the secret of a program that has ended answers %d", resp.StatusCode)
+	return resp.StatusCode
+}
+
+// TestRunEnvironment: nothing of the caller's own sign-in reaches the program, and everything else does.
+func TestRunEnvironment(t *testing.T) {
+	srv := keyreeltest.Start(t)
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(roots, []byte("# a company's own\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"AZURE_CLIENT_SECRET": "stray", "AZURE_CLIENT_CERTIFICATE_PATH": "stray", "AZURE_TOKEN_CREDENTIALS": "stray", "ARM_CLIENT_SECRET": "stray", "ARM_OIDC_TOKEN": "stray",
+		"ARM_USE_CLI": "stray", "ARM_ACCESS_KEY": "stray", "AZCOPY_SPA_CLIENT_SECRET": "stray", "AZCOPY_MSI_CLIENT_ID": "stray", "RCLONE_AZUREBLOB_KEY": "stray",
+		"AZURE_STORAGE_KEY": "stray", "IDENTITY_SERVER_THUMBPRINT": "stray", "MSI_SECRET": "stray", "AZURE_KUBERNETES_TOKEN_PROXY": "stray", "ALL_PROXY": "stray",
+		"SSL_CERT_FILE": roots, "ARM_SKIP_PROVIDER_REGISTRATION": "kept", "AZCOPY_CONCURRENCY_VALUE": "kept",
+	} {
+		t.Setenv(name, value)
+	}
+	data := filepath.Dir(srv.CAPath())
+	var out bytes.Buffer
+	err := runCommand(t.Context(), []string{"--data", data, "--", "sh", "-c", `env; echo ROOTS; cat "$SSL_CERT_FILE"; stat -c %a "$SSL_CERT_FILE"`}, &out, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, bundle, _ := strings.Cut(out.String(), "\nROOTS\n")
+	for _, want := range []string{
+		"IDENTITY_ENDPOINT=" + srv.IdentityURL() + "/msi/", "\nIDENTITY_HEADER=", "\nMSI_ENDPOINT=", "\nARM_USE_MSI=true\n", "\nARM_MSI_ENDPOINT=",
+		"\nARM_SUBSCRIPTION_ID=" + srv.SubscriptionID() + "\n", "\nAZCOPY_AUTO_LOGIN_TYPE=MSI\n", "\nRCLONE_AZUREBLOB_ENV_AUTH=true\n",
+		"\nHTTPS_PROXY=http://127.0.0.1:", "\nREQUESTS_CA_BUNDLE=", "\nNODE_EXTRA_CA_CERTS=", "\nCURL_CA_BUNDLE=", "\nAZURE_CONFIG_DIR=",
+		"\nARM_SKIP_PROVIDER_REGISTRATION=kept\n", "\nAZCOPY_CONCURRENCY_VALUE=kept\n",
+	} {
+		if !strings.Contains("\n"+env+"\n", want) {
+			t.Errorf("the program's environment lacks %q", want)
+		}
+	}
+	for line := range strings.Lines(env) {
+		if strings.Contains(line, "stray") {
+			t.Errorf("the program got %s", line)
+		}
+	}
+	if !strings.Contains(bundle, "BEGIN CERTIFICATE") || !strings.Contains(bundle, "a company's own") || !strings.HasSuffix(bundle, "600\n") {
+		t.Errorf("the CA bundle:\n%s", bundle)
+	}
+
+	out.Reset()
+	if err := runCommand(t.Context(), []string{"--data", data, "--source", "machine-learning", "--", "env"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "MSI_SECRET=") || strings.Contains(out.String(), "IDENTITY_ENDPOINT=") {
+		t.Errorf("with a source of its own:\n%s", out.String())
 	}
 }
 
@@ -95,12 +159,16 @@ func TestRunNamesWhatIsMissing(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no command":         {[]string{"--data", data}, "no command"},
-		"no server":          {[]string{"--data", t.TempDir(), "--", "true"}, "no server"},
-		"no such identity":   {[]string{"--data", data, "--identity", "nobody", "--", "true"}, `"nobody"`},
-		"a broken ID":        {[]string{"--data", data, "--identity", "/subscriptions//x", "--", "true"}, "InvalidResourceId"},
-		"bad choice":         {[]string{"--data", data, "--others", "maybe", "--", "true"}, "--others"},
-		"no such executable": {[]string{"--data", data, "--", "/no/such/program"}, "/no/such/program"},
+		"no command":          {[]string{"--data", data}, "no command"},
+		"no server":           {[]string{"--data", t.TempDir(), "--", "true"}, "no server"},
+		"no such identity":    {[]string{"--data", data, "--identity", "nobody", "--", "true"}, `"nobody"`},
+		"a broken ID":         {[]string{"--data", data, "--identity", "/subscriptions//x", "--", "true"}, "InvalidResourceId"},
+		"no such source":      {[]string{"--data", data, "--source", "vm", "--", "true"}, "app-service"},
+		"a source that's off": {[]string{"--data", data, "--source", "arc", "--", "true"}, "arc-tokens"},
+		"a short lease":       {[]string{"--data", data, "--lease", "1s", "--", "true"}, "--lease"},
+		"two sources":         {[]string{"--data", data, "--imds", "--source", "arc", "--", "true"}, "--imds"},
+		"bad choice":          {[]string{"--data", data, "--others", "maybe", "--", "true"}, "--others"},
+		"no such executable":  {[]string{"--data", data, "--", "/no/such/program"}, "/no/such/program"},
 	} {
 		if err := runCommand(t.Context(), tt.args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", name, err)
@@ -112,7 +180,7 @@ func TestRunNamesWhatIsMissing(t *testing.T) {
 func TestLease(t *testing.T) {
 	t.Parallel()
 	srv := keyreeltest.Start(t)
-	r, err := newRunner(filepath.Dir(srv.CAPath()))
+	r, err := newRunner(runOptions{data: filepath.Dir(srv.CAPath())})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,10 +188,10 @@ func TestLease(t *testing.T) {
 	if r.identity, err = r.resolve(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.lease(t.Context(), 60); err != nil {
+	if err := r.lease(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.lease(t.Context(), 60); err != nil {
+	if err := r.lease(t.Context(), time.Minute); err != nil {
 		t.Errorf("renewal: %v", err)
 	}
 	stolen := *r
@@ -131,15 +199,15 @@ func TestLease(t *testing.T) {
 	if err := stolen.lease(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "WorkloadNotFound") {
 		t.Errorf("another secret: %v", err)
 	}
-	for _, seconds := range []int{-1, 3601} {
-		if err := r.lease(t.Context(), seconds); err == nil || !strings.Contains(err.Error(), "InvalidLease") {
-			t.Errorf("%d seconds: %v", seconds, err)
+	for _, life := range []time.Duration{-time.Second, time.Hour + time.Second} {
+		if err := r.lease(t.Context(), life); err == nil || !strings.Contains(err.Error(), "InvalidLease") {
+			t.Errorf("%v: %v", life, err)
 		}
 	}
 	if err := r.lease(t.Context(), 0); err != nil {
 		t.Errorf("end: %v", err)
 	}
-	if err := r.lease(t.Context(), 60); err == nil {
+	if err := r.lease(t.Context(), time.Minute); err == nil {
 		t.Error("a lease was renewed after its end")
 	}
 }

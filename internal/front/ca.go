@@ -14,14 +14,20 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/durable"
 )
 
 // leafLife stays under the 398 days that Apple's clients accept.
-const leafLife = 90 * 24 * time.Hour
+const (
+	leafLife      = 90 * 24 * time.Hour
+	maxCommonName = 64 // ub-common-name of RFC 5280
+)
 
 // CA is a local certificate authority that vouches for the server's own hosts. It is safe for concurrent use.
 type CA struct {
@@ -31,11 +37,12 @@ type CA struct {
 	leaf map[string]*tls.Certificate // by host
 }
 
-// OpenCA reads the CA's key and certificate from the file at path (PEM, mode 0600), and makes them when it is missing.
-func OpenCA(path string) (*CA, error) {
+// OpenCA reads the CA's key and certificate from the file at path (PEM, mode 0600), and makes them when it is missing. A
+// new CA can vouch for the hosts' names and for loopback alone: a copy of its key impersonates nobody else.
+func OpenCA(path string, hosts azure.Hosts) (*CA, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if data, err = newCA(); err == nil {
+		if data, err = newCA(hosts); err == nil {
 			err = durable.WriteFile(path, data, 0o600)
 		}
 	}
@@ -50,10 +57,22 @@ func OpenCA(path string) (*CA, error) {
 	if !ok {
 		return nil, fmt.Errorf("reading the local CA %s: its key is not an ECDSA key", path)
 	}
-	return &CA{cert: pair.Leaf, key: key, leaf: map[string]*tls.Certificate{}}, nil
+	ca := &CA{cert: pair.Leaf, key: key, leaf: map[string]*tls.Certificate{}}
+	if !ca.permits(hosts.Domain) {
+		return nil, fmt.Errorf("the local CA %s vouches for %s, not for the domain %s: set the domain back, or remove the file for a new CA, which clients have to trust anew",
+			path, strings.Join(pair.Leaf.PermittedDNSDomains, ", "), hosts.Domain)
+	}
+	return ca, nil
 }
 
-func newCA() ([]byte, error) {
+// permits reports whether the CA's name constraints cover a domain. A CA from before there were any covers all.
+func (ca *CA) permits(domain string) bool {
+	return len(ca.cert.PermittedDNSDomains) == 0 || slices.ContainsFunc(ca.cert.PermittedDNSDomains, func(permitted string) bool {
+		return strings.EqualFold(domain, permitted) || strings.HasSuffix(strings.ToLower(domain), "."+strings.ToLower(permitted))
+	})
+}
+
+func newCA(hosts azure.Hosts) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -66,18 +85,16 @@ func newCA() ([]byte, error) {
 		SerialNumber: serial, Subject: pkix.Name{CommonName: fmt.Sprintf("Keyreel local CA %x", serial.Bytes()[:4])},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		PermittedDNSDomainsCritical: true,
+		PermittedDNSDomains:         append([]string{strings.ToLower(hosts.Domain), "localhost"}, azure.PublicNames()...),
+		PermittedIPRanges:           []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)}, {IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)}},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return nil, err
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	out := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return append(out, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...), nil
+	return encodePair(der, key)
 }
 
 // PEM returns the CA's certificate, for clients to trust.
@@ -120,9 +137,12 @@ func (ca *CA) issue(host string) (*tls.Certificate, error) {
 		return nil, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: host},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(leafLife),
+		SerialNumber: serial,
+		NotBefore:    time.Now().Add(-time.Hour), NotAfter: time.Now().Add(leafLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if len(host) <= maxCommonName { // OpenSSL takes no longer one
+		template.Subject.CommonName = host
 	}
 	if ip := net.ParseIP(host); ip != nil {
 		template.IPAddresses = []net.IP{ip}

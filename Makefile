@@ -4,7 +4,7 @@ GO     ?= go
 TOOL    = $(GO) tool -modfile=tools/go.mod
 PKGS    = ./...
 
-.PHONY: help build demo test check lint fmt race bench fuzz conformance conformance-rclone deps-test deps-conformance deps-demo
+.PHONY: help build demo test check lint fmt race bench bench-peers fuzz conformance conformance-rclone conformance-azcopy conformance-terraform deps-test deps-conformance deps-demo
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ race: deps-test ## the tests under the race detector
 bench: deps-test ## the benchmarks that docs/performance.md quotes
 	./tools/bench.sh
 
+bench-peers: ## the same load on Azurite and on this, in turn
+	./tools/bench-peers.sh
+
 fuzz: ## fuzz every parser of foreign input for FUZZTIME each (default 1m)
 	./tools/fuzz.sh $(or $(FUZZTIME),1m)
 
@@ -46,11 +49,21 @@ conformance-rclone: ## rclone against a running server; compiles rclone, which t
 	GOBIN=$(CURDIR)/bin $(GO) install github.com/rclone/rclone@v1.76.0
 	cd conformance && PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -tags rclone -run Rclone ./...
 
+conformance-azcopy: build ## AzCopy through `keyreel run` against a running server; compiles AzCopy, which takes minutes
+	./tools/client.sh github.com/Azure/azure-storage-azcopy/v10@v10.32.7 . azcopy
+	cd conformance && PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -tags azcopy -run AzCopy ./...
+
+conformance-terraform: build ## OpenTofu with azapi and azuread through `keyreel run`; compiles them, which takes a quarter of an hour
+	./tools/client.sh github.com/opentofu/opentofu@v1.10.6 ./cmd/tofu tofu
+	./tools/client.sh github.com/Azure/terraform-provider-azapi@v1.15.0 . terraform-provider-azapi
+	./tools/client.sh github.com/upbound/terraform-provider-azuread@v0.0.0-20250729204552-723cf3fb6cbe . terraform-provider-azuread
+	cd conformance && PATH=$(CURDIR)/bin:$$PATH $(GO) test -count=1 -timeout 30m -tags terraform -run Terraform ./...
+
 deps-test:
 	./tools/install.sh ffmpeg postgresql
 
 deps-conformance:
-	./tools/install.sh azure-cli python3-azure chromium npm
+	./tools/install.sh azure-cli python3-azure chromium strace npm
 
 deps-demo:
 	./tools/install.sh ffmpeg

@@ -6,12 +6,13 @@
 //
 // An account reaches storage with the official client: with a token of its managed identity, or, where its
 // storageAuthentication is System, with the storage account's key, which the caller who tied them together had the
-// right to list and which is held as content keys are. Nothing here opens storage in another way. What may be
-// remembered of storage is bounded: bytes are served from memory for at most [trustFor] after the storage account last
-// authorized a request for that blob by that identity. A refusal stops at once and is shown in the status of the
-// storage mapping. Streams and downloads under way are no exception: before each block it is asked again whether the
-// account may use its key and storage still gives that version. Viewers are told that access is lost and not whose:
-// identities, vaults and accounts are named to the owner alone.
+// right to list and which is held as content keys are. An identity without both roles (Reader, Storage Blob Data
+// Contributor) is not used. Nothing here opens storage in another way. What may be remembered of storage is bounded:
+// bytes are served from memory for at most [trustFor] after the storage account last authorized a request for that blob
+// by that identity. A refusal stops at once and is shown in the status of the storage mapping. Streams and downloads
+// under way are no exception: before each block it is asked again whether the account may use its key and storage still
+// gives that version. Viewers are told that access is lost and not whose: identities, vaults and accounts are named to
+// the owner alone.
 //
 // # The account key
 //

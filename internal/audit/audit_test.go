@@ -384,38 +384,3 @@ func TestOpenWithoutHead(t *testing.T) {
 		t.Error("opened")
 	}
 }
-
-func BenchmarkAppend(b *testing.B) {
-	for _, kind := range []string{"sqlite", "postgres"} {
-		for _, writers := range []int{1, 16, 64} {
-			b.Run(fmt.Sprintf("%s/%d", kind, writers), func(b *testing.B) {
-				db := storetest.SQLite
-				if kind == "postgres" {
-					db = storetest.Postgres
-				}
-				l := openLog(b, db(b, schemas...))
-				r := audit.Record{
-					Category: "AuditEvent", Operation: "Keys.WrapKey", Action: "Microsoft.KeyVault/vaults/keys/wrap/action",
-					Resource:  "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/g/providers/Microsoft.KeyVault/vaults/v",
-					Principal: "11111111-1111-1111-1111-111111111111", Result: "Success", Status: 200, RequestID: "22222222-2222-2222-2222-222222222222",
-				}
-				b.ResetTimer()
-				var left atomic.Int64
-				left.Store(int64(b.N))
-				var wg sync.WaitGroup
-				for range writers {
-					wg.Go(func() {
-						for left.Add(-1) >= 0 {
-							if err := l.Append(context.Background(), r); err != nil {
-								b.Error(err)
-								return
-							}
-						}
-					})
-				}
-				wg.Wait()
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
-			})
-		}
-	}
-}

@@ -10,7 +10,8 @@
 //   - A record is durable when Append returns nil, or when the transaction is that [Log.In] extends. Whoever cannot
 //     record an operation refuses it.
 //   - Numbers run from 1 without a gap, over all nodes that share the database: whoever extends the chain takes the
-//     head's row first, and nobody keeps the head in memory.
+//     head's row first, and takes it only from the end that it goes on from. The end that a node keeps in memory is a
+//     guess, which spares it reading the head.
 //   - [Log.Verify] finds every change, gap, swap and insertion, and what was cut off while the head stands. Whoever can
 //     write the database can also write a whole new chain, or cut off its end and set the head back: against that,
 //     keep the [Head] that Verify returns somewhere else and give it to the next Verify.

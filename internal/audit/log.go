@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyreel/keyreel/internal/store"
@@ -28,7 +29,8 @@ type Log struct {
 	wake    chan struct{} // holds one: there is something in waiting
 	closing chan struct{}
 	stopped chan struct{}
-	final   error // of the last flush; set before stopped is closed
+	final   error               // of the last flush; set before stopped is closed
+	end     atomic.Pointer[end] // where this node believes that the chain ends
 
 	mu       sync.Mutex
 	closed   bool
@@ -46,8 +48,9 @@ type pending struct {
 
 // Open continues the chain of db.
 func Open(ctx context.Context, db *store.DB) (*Log, error) {
-	if err := db.View(ctx, func(tx *store.Tx) error {
-		_, _, err := head(ctx, tx)
+	var last end
+	if err := db.View(ctx, func(tx *store.Tx) (err error) {
+		last, err = head(ctx, tx)
 		return err
 	}); err != nil {
 		return nil, fmt.Errorf("opening audit log: %w", err)
@@ -56,6 +59,7 @@ func Open(ctx context.Context, db *store.DB) (*Log, error) {
 		db: db, wake: make(chan struct{}, 1), closing: make(chan struct{}), stopped: make(chan struct{}),
 		observed: map[kind]*observation{},
 	}
+	l.end.Store(&last)
 	go l.run()
 	return l, nil
 }
@@ -158,7 +162,7 @@ func (l *Log) drain() {
 // On PostgreSQL two transactions with In that run at once get in each other's way, and one of them runs again. That is
 // for changes that are rare; see [Log.Update].
 func (l *Log) In(ctx context.Context, tx *store.Tx, r Record) error {
-	if err := extend(ctx, tx, []Record{r.clean()}); err != nil {
+	if err := l.extend(ctx, tx, []Record{r.clean()}); err != nil {
 		return fmt.Errorf("appending audit record: %w", err)
 	}
 	return nil
@@ -197,59 +201,82 @@ func (l *Log) commit(batch []*pending) error {
 	for i, p := range batch {
 		records[i] = p.record
 	}
-	if err := l.db.Update(ctx, func(tx *store.Tx) error { return extend(ctx, tx, records) }); err != nil {
+	if err := l.db.Update(ctx, func(tx *store.Tx) error { return l.extend(ctx, tx, records) }); err != nil {
 		return fmt.Errorf("appending audit records: %w", err)
 	}
 	return nil
 }
 
-// extend appends records that are clean to the chain.
-func extend(ctx context.Context, tx *store.Tx, records []Record) error {
-	// The change of the head comes first and makes others wait, so that what is read is the end of the chain.
-	var end int64
-	var last []byte
-	err := tx.QueryRow(ctx, `UPDATE audit_head SET seq = seq + $1 WHERE id = 1 RETURNING seq, hash`, len(records)).Scan(&end, &last)
-	if err != nil {
-		return fmt.Errorf("moving the head: %w", err)
-	}
-	if len(last) != len(hash{}) {
-		return fmt.Errorf("the head's hash has %d bytes", len(last))
-	}
-	h := hash(last)
-	seq := end - int64(len(records))
-	args := make([]any, 0, len(records)*columns)
-	for _, r := range records {
-		seq++
-		r.Seq = seq
-		body, err := r.body()
-		if err != nil {
+// end is where a chain ends.
+type end struct {
+	seq  int64
+	hash hash
+}
+
+// errMoved says that the chain does not end where it was thought to.
+var errMoved = errors.New("the audit chain's head is another")
+
+// extend appends records that are clean to the chain. It goes by the end that this node has seen last; the database says
+// whether the chain still ends there, and does not when another node went on or a transaction was undone.
+func (l *Log) extend(ctx context.Context, tx *store.Tx, records []Record) error {
+	next, err := l.end.Load().extend(ctx, tx, records)
+	if errors.Is(err, errMoved) {
+		var last end
+		if last, err = head(ctx, tx); err != nil {
 			return err
 		}
-		h = h.next(body)
-		row := r.row()
-		link := h // the argument keeps a slice of it
-		args = append(args, seq, row.time, row.operation, row.resource, row.principal, row.identity, string(body), link[:])
+		next, err = last.extend(ctx, tx, records)
 	}
-	if err := insert(ctx, tx, args); err != nil {
+	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `UPDATE audit_head SET hash = $1 WHERE id = 1`, h[:])
-	return err
+	l.end.Store(&next)
+	return nil
+}
+
+// extend appends records to a chain that ends at e, or answers errMoved and leaves the chain alone.
+func (e end) extend(ctx context.Context, tx *store.Tx, records []Record) (end, error) {
+	next := e
+	rows := make([]any, 0, len(records)*columns)
+	for _, r := range records {
+		next.seq++
+		r.Seq = next.seq
+		body, err := r.body()
+		if err != nil {
+			return end{}, err
+		}
+		next.hash = next.hash.next(body)
+		row := r.row()
+		link := next.hash // the argument keeps a slice of it
+		rows = append(rows, r.Seq, row.time, row.operation, row.resource, row.principal, row.identity, string(body), link[:])
+	}
+	// The change of the head comes first and makes others wait.
+	moved, err := tx.Exec(ctx, `UPDATE audit_head SET seq = $1, hash = $2 WHERE id = 1 AND seq = $3 AND hash = $4`,
+		next.seq, next.hash[:], e.seq, e.hash[:])
+	if err != nil {
+		return end{}, fmt.Errorf("moving the head: %w", err)
+	}
+	if moved == 0 {
+		return end{}, errMoved
+	}
+	return next, insert(ctx, tx, rows)
 }
 
 const columns = 8
 
-// insert has statements of two lengths only, so that the databases prepare each once.
-func insert(ctx context.Context, tx *store.Tx, args []any) error {
-	for len(args) > 0 {
-		rows := 1
-		if len(args) >= insertRows*columns {
-			rows = insertRows
+// Statements of two lengths only, so that the databases prepare each once.
+var insertOne, insertMany = insertStatement(1), insertStatement(insertRows)
+
+func insert(ctx context.Context, tx *store.Tx, rows []any) error {
+	for len(rows) > 0 {
+		n, statement := 1, insertOne
+		if len(rows) >= insertRows*columns {
+			n, statement = insertRows, insertMany
 		}
-		if _, err := tx.Exec(ctx, insertStatement(rows), args[:rows*columns]...); err != nil {
+		if _, err := tx.Exec(ctx, statement, rows[:n*columns]...); err != nil {
 			return fmt.Errorf("inserting: %w", err)
 		}
-		args = args[rows*columns:]
+		rows = rows[n*columns:]
 	}
 	return nil
 }
@@ -268,18 +295,18 @@ func insertStatement(rows int) string {
 }
 
 // head reads the end of the chain.
-func head(ctx context.Context, tx *store.Tx) (int64, hash, error) {
+func head(ctx context.Context, tx *store.Tx) (end, error) {
 	var seq int64
 	var h []byte
 	err := tx.QueryRow(ctx, `SELECT seq, hash FROM audit_head WHERE id = 1`).Scan(&seq, &h)
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, hash{}, broken("the audit chain's head is missing")
+		return end{}, broken("the audit chain's head is missing")
 	}
 	if err != nil {
-		return 0, hash{}, fmt.Errorf("reading the audit chain's head: %w", err)
+		return end{}, fmt.Errorf("reading the audit chain's head: %w", err)
 	}
 	if len(h) != len(hash{}) {
-		return 0, hash{}, brokenf("the audit chain's head has a hash of %d bytes", len(h))
+		return end{}, brokenf("the audit chain's head has a hash of %d bytes", len(h))
 	}
-	return seq, hash(h), nil
+	return end{seq, hash(h)}, nil
 }

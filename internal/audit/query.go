@@ -32,7 +32,8 @@ func (f Filter) where() (string, []any) {
 		conditions = append(conditions, "principal = "+arg(cleanText(f.Principal)))
 	}
 	if f.Identity != "" {
-		conditions = append(conditions, "identity = "+arg(resourceKey(cleanText(f.Identity))))
+		// The index leaves out records without an identity; the databases use it for a query that says the same.
+		conditions = append(conditions, "identity <> ''", "identity = "+arg(resourceKey(cleanText(f.Identity))))
 	}
 	if key := resourceKey(cleanText(f.Resource)); key != "" { // "/" is the tenant, below which everything lies
 		// '0' is the character after '/'.
@@ -50,6 +51,9 @@ func (f Filter) where() (string, []any) {
 	return strings.Join(conditions, " AND "), args
 }
 
+// selectRecords lacks the conditions and the limit.
+const selectRecords = `SELECT seq, body, hash FROM audit_records WHERE %s ORDER BY seq LIMIT %d`
+
 // Query is [Query] on the log's database.
 func (l *Log) Query(ctx context.Context, f Filter) ([]Record, error) { return Query(ctx, l.db, f) }
 
@@ -60,7 +64,7 @@ func Query(ctx context.Context, db *store.DB, f Filter) ([]Record, error) {
 	if limit <= 0 {
 		limit = 1000
 	}
-	query := fmt.Sprintf(`SELECT seq, body, hash FROM audit_records WHERE %s ORDER BY seq LIMIT %d`, where, limit)
+	query := fmt.Sprintf(selectRecords, where, limit)
 	var records []Record
 	err := db.View(ctx, func(tx *store.Tx) error {
 		records = nil

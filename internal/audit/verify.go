@@ -66,10 +66,11 @@ func Verify(ctx context.Context, db *store.DB, known Head) (Chain, error) {
 	var lowest, end, beyond int64
 	var want hash
 	err := db.View(ctx, func(tx *store.Tx) error {
-		var err error
-		if end, want, err = head(ctx, tx); err != nil {
+		last, err := head(ctx, tx)
+		if err != nil {
 			return err
 		}
+		end, want = last.seq, last.hash
 		return tx.QueryRow(ctx, `SELECT coalesce(min(seq), 1), coalesce(max(seq), 0) FROM audit_records`).Scan(&lowest, &beyond)
 	})
 	v := verifier{known: known}

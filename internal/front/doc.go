@@ -4,6 +4,8 @@
 // # Invariants
 //
 //   - Every response carries x-ms-request-id, and every request is logged once, with that id, when it has ended.
+//   - Answers in JSON, of every host but those of blobs and streams, are kept from caches and from browsers that guess at
+//     content types, and say that the host is to be reached over TLS alone.
 //   - Query strings are never logged: they may hold tokens and signatures.
 //   - A client that takes nothing of an answer for a minute, or trickles a body that nobody reads, is cut off.
 //   - A panic in a handler ends its request with 500 and not the process.

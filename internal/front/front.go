@@ -37,7 +37,20 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok || handler == nil {
 		handler = http.HandlerFunc(f.unknownHost)
 	}
+	if target.Service != azure.Blob && target.Service != azure.Streaming {
+		guard(w.Header(), r)
+	}
 	Observe(f.Log, handler).ServeHTTP(w, r)
+}
+
+// guard sets what keeps browsers and caches from making more of an answer than it is. A service may replace it. Content
+// that customers stored has the header fields that they gave it.
+func guard(h http.Header, r *http.Request) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store") // tokens and keys are among the answers, and what each caller may see differs
+	if r.TLS != nil {
+		h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	}
 }
 
 func (f *Front) unknownHost(w http.ResponseWriter, r *http.Request) {

@@ -67,7 +67,7 @@ func (c credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) 
 // Blob returns a client of a storage account's Blob endpoint, e.g. "https://acct.blob.keyreel.localhost:8443".
 func (c *Clients) Blob(id Identity, endpoint string) (*service.Client, error) {
 	return keep(c, clientKey{id, "blob", endpoint}, func() (*service.Client, error) {
-		return service.NewClient(endpoint, c.Credential(id), &service.ClientOptions{ClientOptions: c.options()})
+		return service.NewClient(endpoint, c.Credential(id), &service.ClientOptions{ClientOptions: c.options(maxBlobAnswer)})
 	})
 }
 
@@ -78,7 +78,7 @@ func (c *Clients) BlobWithKey(account, key, endpoint string) (*service.Client, e
 	if err != nil {
 		return nil, fmt.Errorf("making a blob client of %s: the key cannot be read", endpoint)
 	}
-	client, err := service.NewClientWithSharedKeyCredential(endpoint, credential, &service.ClientOptions{ClientOptions: c.options()})
+	client, err := service.NewClientWithSharedKeyCredential(endpoint, credential, &service.ClientOptions{ClientOptions: c.options(maxBlobAnswer)})
 	if err != nil {
 		return nil, fmt.Errorf("making a blob client of %s: %w", endpoint, err)
 	}
@@ -88,13 +88,13 @@ func (c *Clients) BlobWithKey(account, key, endpoint string) (*service.Client, e
 // Keys returns a client of a key vault, e.g. "https://v.vault.keyreel.localhost:8443".
 func (c *Clients) Keys(id Identity, vault string) (*azkeys.Client, error) {
 	return keep(c, clientKey{id, "keys", vault}, func() (*azkeys.Client, error) {
-		return azkeys.NewClient(vault, c.Credential(id), &azkeys.ClientOptions{ClientOptions: c.options()})
+		return azkeys.NewClient(vault, c.Credential(id), &azkeys.ClientOptions{ClientOptions: c.options(maxVaultAnswer)})
 	})
 }
 
-func (c *Clients) options() azcore.ClientOptions {
+func (c *Clients) options(maxAnswer int64) azcore.ClientOptions {
 	return azcore.ClientOptions{
-		Transport:       &http.Client{Transport: c.Transport, CheckRedirect: noRedirect},
+		Transport:       &http.Client{Transport: boundedAnswers{c.Transport, maxAnswer}, CheckRedirect: noRedirect},
 		PerCallPolicies: []policy.Policy{foreignAnswers{}},
 		Telemetry:       policy.TelemetryOptions{ApplicationID: "keyreel"},
 		Retry: policy.RetryOptions{

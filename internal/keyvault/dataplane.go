@@ -41,6 +41,7 @@ type call struct {
 	apiVersion string
 	assignment string            // the role assignment that allowed
 	details    map[string]string // for the audit record
+	recorded   bool              // the record was committed with the change
 }
 
 type callKey struct{}
@@ -264,11 +265,14 @@ func (c *call) vaultAndLocation() string {
 	return c.resource.ID.Name() + ";location=" + c.resource.Location
 }
 
-// handle runs an operation, records it, and only then answers.
+// handle runs an operation, records it, unless update did, and only then answers.
 func (v *Vaults) handle(op operation) func(http.ResponseWriter, *azure.Request) error {
 	return func(w http.ResponseWriter, r *azure.Request) error {
 		c := callOf(r.Context())
 		out, err := op.run(c)
+		if c.recorded {
+			return c.answer(w, out)
+		}
 		outcome, status, reason := "Success", 0, ""
 		if err != nil {
 			e, _ := azure.AsError(err)
@@ -282,13 +286,17 @@ func (v *Vaults) handle(op operation) func(http.ResponseWriter, *azure.Request) 
 		if err != nil {
 			return err
 		}
-		setHeaders(w.Header(), r.Request, c)
-		if out.body == nil {
-			w.WriteHeader(out.status)
-			return nil
-		}
-		return azure.WriteJSON(w, out.status, out.body)
+		return c.answer(w, out)
 	}
+}
+
+func (c *call) answer(w http.ResponseWriter, out *result) error {
+	setHeaders(w.Header(), c.Request.Request, c)
+	if out.body == nil {
+		w.WriteHeader(out.status)
+		return nil
+	}
+	return azure.WriteJSON(w, out.status, out.body)
 }
 
 // settle gives what has to be finished, though the client may have gone, a context of its own.
@@ -313,16 +321,21 @@ func (c *call) auditRecord(outcome string, status int, reason string) audit.Reco
 	return r
 }
 
-func (v *Vaults) record(c *call, outcome string, status int, reason string) error {
-	ctx, done := settle(c.Context())
-	defer done()
-	rec := c.auditRecord(outcome, status, reason)
+// outcome is the record of what came of the call.
+func (c *call) outcome(result string, status int, reason string) audit.Record {
+	rec := c.auditRecord(result, status, reason)
 	rec.Details = c.details
 	rec.Details["apiVersion"] = c.apiVersion
 	if agent := c.UserAgent(); agent != "" {
 		rec.Details["clientInfo"] = agent[:min(len(agent), 200)]
 	}
-	return v.Audit.Append(ctx, rec)
+	return rec
+}
+
+func (v *Vaults) record(c *call, result string, status int, reason string) error {
+	ctx, done := settle(c.Context())
+	defer done()
+	return v.Audit.Append(ctx, c.outcome(result, status, reason))
 }
 
 // observe counts refused tokens by vault and operation: who sends them is not known, so they must not be able to fill
@@ -338,16 +351,23 @@ func firstLine(s string) string {
 	return line
 }
 
-// update changes keys to the end, though the client may have gone. After a change whose outcome is unknown nothing that is
-// in memory is taken for true.
-func (v *Vaults) update(c *call, fn func(ctx context.Context, tx *store.Tx) error) error {
+// update changes keys to the end, though the client may have gone, and records the success in the same transaction, so
+// that no crash leaves one without the other. After a change whose outcome is unknown nothing that is in memory is taken
+// for true.
+func (v *Vaults) update(c *call, fn func(ctx context.Context, tx *store.Tx) (*result, error)) (out *result, err error) {
 	ctx, done := settle(c.Context())
 	defer done()
-	err := v.DB.Update(ctx, func(tx *store.Tx) error { return fn(ctx, tx) })
+	err = v.DB.Update(ctx, func(tx *store.Tx) error {
+		if out, err = fn(ctx, tx); err != nil {
+			return err
+		}
+		return v.Audit.In(ctx, tx, c.outcome("Success", out.status, ""))
+	})
 	var refused *azure.Error
 	if err != nil && !errors.As(err, &refused) {
 		v.rows.keys.Doubt()
 		v.privates.drop(func(keyID) bool { return true })
 	}
-	return err
+	c.recorded = err == nil
+	return out, err
 }

@@ -23,8 +23,9 @@
 //
 // # Crash behaviour
 //
-// Each change is one transaction. A crash before its commit leaves nothing; after it, the change stands though the
-// client may not have its answer and the audit log may lack the record (what was acknowledged is always recorded).
+// Each change of a key is one transaction with its record. A crash before its commit leaves neither; after it, both
+// stand though the client may not have its answer. When a commit's answer was lost, a second record tells of the failure
+// that the client saw. What the resource manager does with a vault is recorded as package arm says.
 // Creating a key again makes another version; deleting a deleted key is 404 KeyNotFound, recovering a recovered one
 // too: clients that retry see from the answer that the first attempt took effect. What is past its retention period
 // is treated as gone at once, and is erased by a sweep that any number of nodes may run.

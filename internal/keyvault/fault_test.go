@@ -19,7 +19,7 @@ import (
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []storetest.Fault{storetest.NotApplied, storetest.AnswerLost} {
-		for at := range 3 { // the longest operation makes two commits: its own and its record's
+		for at := range 3 { // the longest operation makes two commits: the record of its decision and its own
 			t.Run(fmt.Sprintf("%s/%d", fault, at), func(t *testing.T) {
 				t.Parallel()
 				storetest.EachURL(t, func(t *testing.T, url string) { testFaults(t, url, fault, at) })

@@ -165,21 +165,16 @@ func (v *Vaults) createKey(c *call) (*result, error) {
 	}
 	sealed := v.Keyring.Seal(private, privateAAD(k.id())...)
 	clear(private)
-	var made key
-	err = v.update(c, func(ctx context.Context, tx *store.Tx) error {
+	return v.update(c, func(ctx context.Context, tx *store.Tx) (*result, error) {
 		if _, err := v.current(ctx, tx, c); err != nil {
-			return err
+			return nil, err
 		}
-		made = k
+		made := k
 		if err := made.insert(ctx, tx, sealed, now); err != nil {
-			return err
+			return nil, err
 		}
-		return v.versionChanged(ctx, tx, &made)
+		return &result{http.StatusOK, c.bundle(&made)}, v.versionChanged(ctx, tx, &made)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &result{http.StatusOK, c.bundle(&made)}, nil
 }
 
 // current reads the vault's properties again inside a change, so that nothing is written into a vault that was deleted
@@ -229,40 +224,36 @@ func (v *Vaults) updateKey(c *call) (*result, error) {
 	if err := c.DecodeJSON("BadParameter", &body); err != nil {
 		return nil, err
 	}
-	var k *key
-	err = v.update(c, func(ctx context.Context, tx *store.Tx) (err error) {
+	return v.update(c, func(ctx context.Context, tx *store.Tx) (*result, error) {
 		if _, err := v.current(ctx, tx, c); err != nil {
-			return err
+			return nil, err
 		}
-		if k, err = findKey(ctx, tx, c.vault.ID, c.Vars["name"], version); err != nil {
-			return err
+		k, err := findKey(ctx, tx, c.vault.ID, c.Vars["name"], version)
+		if err != nil {
+			return nil, err
 		}
 		if err := body.applyTo(k); err != nil {
-			return err
+			return nil, err
 		}
 		k.updated = time.Now()
 		if !k.enabled {
 			tx.AfterCommit(func() { v.privates.dropKey(k.vault, strings.ToLower(k.name)) })
 		}
 		if err := k.save(ctx, tx); err != nil {
-			return err
+			return nil, err
 		}
-		return v.versionChanged(ctx, tx, k)
+		return &result{http.StatusOK, c.bundle(k)}, v.versionChanged(ctx, tx, k)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &result{http.StatusOK, c.bundle(k)}, nil
 }
 
 func (v *Vaults) deleteKey(c *call) (*result, error) {
-	var k *key
-	err := v.update(c, func(ctx context.Context, tx *store.Tx) (err error) {
+	return v.update(c, func(ctx context.Context, tx *store.Tx) (*result, error) {
 		if _, err := v.current(ctx, tx, c); err != nil {
-			return err
+			return nil, err
 		}
-		if k, err = findKey(ctx, tx, c.vault.ID, c.Vars["name"], ""); err != nil {
-			return err
+		k, err := findKey(ctx, tx, c.vault.ID, c.Vars["name"], "")
+		if err != nil {
+			return nil, err
 		}
 		k.deleted = time.Now()
 		k.purge = k.deleted.Add(c.vault.retention())
@@ -270,14 +261,10 @@ func (v *Vaults) deleteKey(c *call) (*result, error) {
 		_, err = tx.Exec(ctx, `UPDATE keyvault_keys SET deleted = $1, purge = $2 WHERE vault = $3 AND name = $4`,
 			store.Micros(k.deleted), store.Micros(k.purge), k.vault, strings.ToLower(k.name))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return v.keyChanged(ctx, tx)
+		return &result{http.StatusOK, c.bundle(k)}, v.keyChanged(ctx, tx)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &result{http.StatusOK, c.bundle(k)}, nil
 }
 
 func (v *Vaults) getDeletedKey(c *call) (*result, error) {
@@ -293,48 +280,40 @@ func (v *Vaults) getDeletedKey(c *call) (*result, error) {
 }
 
 func (v *Vaults) recoverKey(c *call) (*result, error) {
-	var k *key
-	err := v.update(c, func(ctx context.Context, tx *store.Tx) (err error) {
+	return v.update(c, func(ctx context.Context, tx *store.Tx) (*result, error) {
 		if _, err := v.current(ctx, tx, c); err != nil {
-			return err
+			return nil, err
 		}
-		if k, err = findDeletedKey(ctx, tx, c.vault.ID, c.Vars["name"], time.Now()); err != nil {
-			return err
+		k, err := findDeletedKey(ctx, tx, c.vault.ID, c.Vars["name"], time.Now())
+		if err != nil {
+			return nil, err
 		}
 		k.deleted, k.purge = time.Time{}, time.Time{}
 		_, err = tx.Exec(ctx, `UPDATE keyvault_keys SET deleted = 0, purge = 0 WHERE vault = $1 AND name = $2`, k.vault, strings.ToLower(k.name))
-		return err
+		return &result{http.StatusOK, c.bundle(k)}, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &result{http.StatusOK, c.bundle(k)}, nil
 }
 
 func (v *Vaults) purgeKey(c *call) (*result, error) {
-	err := v.update(c, func(ctx context.Context, tx *store.Tx) error {
+	return v.update(c, func(ctx context.Context, tx *store.Tx) (*result, error) {
 		now := time.Now()
 		k, err := findDeletedKey(ctx, tx, c.vault.ID, c.Vars["name"], now)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		vault, err := v.current(ctx, tx, c)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if vault.PurgeProtection {
-			return forbidden("ForbiddenByPolicy", "Operation \"purge\" is not allowed because purge protection is enabled for this vault. "+
+			return nil, forbidden("ForbiddenByPolicy", "Operation \"purge\" is not allowed because purge protection is enabled for this vault. "+
 				"Key Vault service will automatically purge it after the retention period has passed.\r\nVault: %s", c.vaultAndLocation())
 		}
 		if _, err := tx.Exec(ctx, `UPDATE keyvault_keys SET purge = $1 WHERE vault = $2 AND name = $3`, store.Micros(now), k.vault, strings.ToLower(k.name)); err != nil {
-			return err
+			return nil, err
 		}
-		return eraseExpired(ctx, tx, now)
+		return &result{status: http.StatusNoContent}, eraseExpired(ctx, tx, now)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &result{status: http.StatusNoContent}, nil
 }
 
 // A page of a list has at most 25 keys, and as many when the client does not say.

@@ -13,6 +13,8 @@
 //     own role assignments say where to look, and each item is decided on.
 //   - Every write, deletion, action and denial stands in the audit log before its answer: the decision before the
 //     operation begins, its failure after it.
+//   - A page of a list looks at no more than listScan resources, whatever its filter: it may be short or empty and have a
+//     link to the next.
 //   - A resource has at most one write or deletion on its way; a second gets 409.
 //   - A resource's row exists exactly as long as what the service keeps of it: both change in one transaction.
 //   - A system-assigned identity lives as long as its resource; role assignments at and below a resource, and those of
@@ -35,6 +37,10 @@
 // A deployment is an asynchronous write whose job makes passes over the template's resources (deploymentRun). Each
 // resource that was begun is a row of arm_deployment_steps; a pass that was cut off, or that waits for asynchronous
 // writes, is followed by another, which writes again what has no outcome yet. Writes are idempotent by name.
+//
+// The record of a decision is committed before the operation that it allows is begun, and that of a failure after it. So
+// a crash leaves a decision that nothing followed, or an operation that was done or failed and of which the decision alone
+// tells; never a change without its decision.
 //
 // # Specification
 //

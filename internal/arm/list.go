@@ -81,19 +81,25 @@ type page struct {
 	properties []string
 }
 
+// listScan is how many resources are looked through for one page, before it goes out as full as it is: a filter that
+// matches nothing must not keep a reader of the database for as long as the list is.
+const listScan = 10 * batch
+
 // listing is one page in the making.
 type listing struct {
 	page
-	m     *Manager
-	thin  *thinned // nil shows all
-	keep  func(item any) (bool, error)
-	limit int // items of this page
-	items []any
-	last  string // key of the last item
-	more  bool
+	m       *Manager
+	thin    *thinned // nil shows all
+	keep    func(item any) (bool, error)
+	limit   int // items of this page
+	items   []any
+	scanned int
+	last    string // key of the last resource that was looked at and needs no second look
+	more    bool
 }
 
-// listPage answers with one page of a list: the resources below the scope that match $filter, at most $top in all.
+// listPage answers with one page of a list: the resources below the scope that match $filter, at most $top in all. A page
+// with a link to the next may be short, or empty.
 func (m *Manager) listPage(w http.ResponseWriter, r *azure.Request, p page) error {
 	ctx := r.Context()
 	l := listing{page: p, m: m, limit: p.size}
@@ -121,7 +127,7 @@ func (m *Manager) listPage(w http.ResponseWriter, r *azure.Request, p page) erro
 		l.limit = min(l.limit, top)
 	}
 	err = m.o.DB.View(ctx, func(tx *store.Tx) error {
-		l.items, l.more = []any{}, false
+		l.items, l.scanned, l.more = []any{}, 0, false
 		if err := m.checkExists(ctx, tx, p.scope); err != nil {
 			return err
 		}
@@ -131,12 +137,12 @@ func (m *Manager) listPage(w http.ResponseWriter, r *azure.Request, p page) erro
 		return err
 	}
 	body := map[string]any{"value": l.items}
-	if l.more && (top < 0 || top > l.limit) {
+	if l.more && (top < 0 || top > len(l.items)) {
 		link := p.link
 		if link == "" {
 			link = "nextLink"
 		}
-		body[link] = m.nextLink(r, l.last, top-l.limit)
+		body[link] = m.nextLink(r, l.last, top-len(l.items))
 	}
 	return azure.WriteJSON(w, http.StatusOK, body)
 }
@@ -161,30 +167,41 @@ func (l *listing) fillRange(ctx context.Context, tx *store.Tx, from, to string) 
 			return err
 		}
 		for _, res := range list {
-			from = following(res.ID.Key())
-			if l.thin != nil && !l.thin.subject.May(l.m.types[typeKey(res.ID)].prefix()+"/read", res.ID.String()) {
-				continue
+			if l.more = l.scanned == listScan; l.more {
+				return nil
 			}
-			item, err := l.show(ctx, tx, res)
+			l.scanned++
+			item, ok, err := l.item(ctx, tx, res)
 			if err != nil {
 				return err
 			}
-			switch ok, err := l.keep(item); {
-			case err != nil:
-				return err
-			case !ok:
-				continue
-			case len(l.items) == l.limit:
-				l.more = true
+			if l.more = ok && len(l.items) == l.limit; l.more {
 				return nil
 			}
-			l.items, l.last = append(l.items, item), res.ID.Key()
+			if ok {
+				l.items = append(l.items, item)
+			}
+			l.last = res.ID.Key()
+			from = following(l.last)
 		}
 		if len(list) < batch {
 			break
 		}
 	}
 	return nil
+}
+
+// item returns a resource as the list shows it; false when it is not shown.
+func (l *listing) item(ctx context.Context, tx *store.Tx, res *Resource) (any, bool, error) {
+	if l.thin != nil && !l.thin.subject.May(l.m.types[typeKey(res.ID)].prefix()+"/read", res.ID.String()) {
+		return nil, false, nil
+	}
+	item, err := l.show(ctx, tx, res)
+	if err != nil {
+		return nil, false, err
+	}
+	ok, err := l.keep(item)
+	return item, ok, err
 }
 
 // following is the least key after a key: keys hold no control characters.

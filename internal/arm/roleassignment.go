@@ -162,11 +162,11 @@ func (m *Manager) putRoleAssignment(w http.ResponseWriter, r *azure.Request) err
 	case p.Delegated != "":
 		return azure.Errorf(http.StatusBadRequest, "DelegatedManagedIdentityNotSupported", "Delegated managed identities are not supported.")
 	}
-	assignable, err := m.o.RBAC.Definitions(ctx, id.Scope)
+	definition, ok, err := m.o.RBAC.Definition(ctx, role)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(assignable, func(d rbac.Definition) bool { return strings.EqualFold(d.ID, role) }) {
+	if !ok || !definition.AssignableAt(id.Scope) {
 		return azure.Errorf(http.StatusBadRequest, "RoleDefinitionDoesNotExist",
 			"The specified role definition with ID '%s' does not exist or cannot be assigned at '%s'.", role, id.Scope)
 	}

@@ -56,13 +56,22 @@ func showPermissions(list []rbac.Permission) []rbac.Permission {
 	return out
 }
 
-// visibleRoles returns the roles of a scope; at the tenant, where no right is asked for, the built-in ones.
-func (m *Manager) visibleRoles(r *azure.Request, scope string) ([]rbac.Definition, error) {
-	list, err := m.o.RBAC.Definitions(r.Context(), scope)
-	if _, decided := r.Vars[varScope]; !decided {
-		list = slices.DeleteFunc(list, func(d rbac.Definition) bool { return !d.BuiltIn })
+// visible reports whether a role is shown at a scope; at the tenant, where no right is asked for, the built-in ones are.
+func visible(r *azure.Request, d *rbac.Definition, scope string) bool {
+	_, decided := r.Vars[varScope]
+	return d.BuiltIn || decided && d.AssignableAt(scope)
+}
+
+// rolesNamed returns the roles of a scope, or the one of a name: clients ask for it before each assignment.
+func (m *Manager) rolesNamed(r *azure.Request, scope, name string) ([]rbac.Definition, error) {
+	if name == "" {
+		return m.o.RBAC.Definitions(r.Context(), scope)
 	}
-	return list, err
+	d, ok, err := m.o.RBAC.DefinitionByName(r.Context(), name)
+	if !ok {
+		return nil, err
+	}
+	return []rbac.Definition{d}, err
 }
 
 func (m *Manager) listRoleDefinitions(w http.ResponseWriter, r *azure.Request) error {
@@ -74,14 +83,13 @@ func (m *Manager) listRoleDefinitions(w http.ResponseWriter, r *azure.Request) e
 	if err != nil {
 		return err
 	}
-	list, err := m.visibleRoles(r, id.Scope)
+	list, err := m.rolesNamed(r, id.Scope, f.equal["rolename"])
 	if err != nil {
 		return err
 	}
 	value := []shownDefinition{}
 	for _, d := range list {
-		name, kind := f.equal["rolename"], f.equal["type"]
-		if (name == "" || strings.EqualFold(name, d.Name)) && (kind == "" || strings.EqualFold(kind, roleKind(d))) {
+		if kind := f.equal["type"]; visible(r, &d, id.Scope) && (kind == "" || strings.EqualFold(kind, roleKind(d))) {
 			value = append(value, showDefinition(id.Scope, d))
 		}
 	}
@@ -93,14 +101,12 @@ func (m *Manager) getRoleDefinition(w http.ResponseWriter, r *azure.Request) err
 	if err != nil {
 		return err
 	}
-	list, err := m.visibleRoles(r, id.Scope)
+	d, ok, err := m.o.RBAC.Definition(r.Context(), id.Name())
 	if err != nil {
 		return err
 	}
-	for _, d := range list {
-		if strings.EqualFold(d.ID, id.Name()) {
-			return azure.WriteJSON(w, http.StatusOK, showDefinition(id.Scope, d))
-		}
+	if ok && visible(r, &d, id.Scope) {
+		return azure.WriteJSON(w, http.StatusOK, showDefinition(id.Scope, d))
 	}
 	return azure.Errorf(http.StatusNotFound, "RoleDefinitionDoesNotExist", "The specified role definition with ID '%s' does not exist.", id.Name())
 }

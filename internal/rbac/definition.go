@@ -22,6 +22,7 @@ const (
 	maxRoleName    = 512  // characters
 	maxDescription = 2048 // characters
 	maxScopes      = 2000 // assignable scopes of a role
+	maxDefinitions = 5000 // custom roles, as in Azure: a list of them has no pages
 )
 
 const definitionColumns = `id, name, description, permissions, scopes`
@@ -53,6 +54,11 @@ func (r *RBAC) Definitions(ctx context.Context, scope string) ([]Definition, err
 		return nil, fmt.Errorf("listing role definitions: %w", err)
 	}
 	return out, nil
+}
+
+// AssignableAt reports whether the role can be assigned at a scope.
+func (d *Definition) AssignableAt(scope string) bool {
+	return d.BuiltIn || assignable(*d, scopeKey(scope))
 }
 
 func assignable(d Definition, key string) bool {
@@ -129,7 +135,8 @@ func scanDefinition(row interface{ Scan(...any) error }) (Definition, error) {
 
 // Define stores a custom role, or replaces the one with its GUID. A name that another role has is azure.Error 409
 // RoleDefinitionWithSameNameExists, a built-in role's GUID 400. Scopes that leave out where the role is assigned are 400
-// RoleDefinitionHasAssignments: who may write the role in its new scopes alone could else change what it gives there.
+// RoleDefinitionHasAssignments: who may write the role in its new scopes alone could else change what it gives there. One
+// more than maxDefinitions is 400 RoleDefinitionLimitExceeded.
 func (r *RBAC) Define(ctx context.Context, tx *store.Tx, d Definition) error {
 	d.ID = strings.ToLower(d.ID)
 	if err := r.checkCustom(&d); err != nil {
@@ -150,6 +157,9 @@ func (r *RBAC) Define(ctx context.Context, tx *store.Tx, d Definition) error {
 	if found && taken.ID != d.ID {
 		return nameTaken(d.Name)
 	}
+	if err := checkNumber(ctx, tx, d.ID); err != nil {
+		return err
+	}
 	if err := checkAssigned(ctx, tx, d); err != nil {
 		return err
 	}
@@ -164,6 +174,20 @@ func (r *RBAC) Define(ctx context.Context, tx *store.Tx, d Definition) error {
 		return fmt.Errorf("storing role definition %s: %w", d.ID, err)
 	}
 	return r.held.Changed(ctx, tx, generation)
+}
+
+// checkNumber refuses a role that would be one too many.
+func checkNumber(ctx context.Context, tx *store.Tx, id string) error {
+	var all, itself int
+	err := tx.QueryRow(ctx, `SELECT count(*), count(CASE WHEN id = $1 THEN 1 END) FROM rbac_definitions`, id).Scan(&all, &itself)
+	if err != nil {
+		return fmt.Errorf("counting role definitions: %w", err)
+	}
+	if itself == 0 && all >= maxDefinitions {
+		return azure.Errorf(http.StatusBadRequest, "RoleDefinitionLimitExceeded",
+			"Role definition limit exceeded. No more role definitions can be created; there are %d. Delete one that is not needed.", all)
+	}
+	return nil
 }
 
 // checkAssigned refuses a role that is assigned outside of its scopes.

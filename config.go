@@ -22,30 +22,30 @@ import (
 // it, and the environment variable KEYREEL_NAME in capitals with "_" for "-". A flag wins over the environment, the
 // environment over the file, the file over the default.
 type Config struct {
-	Data           string `yaml:"data" usage:"folder for the database, objects and keys"`
-	Listen         string `yaml:"listen" usage:"address of the TLS listener"`
-	IdentityListen string `yaml:"identity-listen" usage:"loopback address of the managed-identity endpoints (plain HTTP)"`
-	IMDSListen     string `yaml:"imds-listen" usage:"link-local or loopback address of an instance metadata service, e.g. 169.254.169.254:80: whoever reaches it acts as imds-identities"`
-	IMDSIdentities string `yaml:"imds-identities" usage:"ARM IDs of its user-assigned identities, the default first, with commas between them"`
-	FabricListen   string `yaml:"fabric-listen" usage:"loopback address of Service Fabric's managed-identity endpoint (TLS with a pinned certificate); empty is off"`
-	ArcTokens      string `yaml:"arc-tokens" usage:"folder of Azure Arc's key files; its clients take /var/opt/azcmagent/tokens alone; empty is off"`
-	PrivateIssuers bool   `yaml:"private-issuers" usage:"let federated credentials name issuers off the public internet"`
-	IssuerCA       string `yaml:"issuer-ca" usage:"PEM file of CAs that vouch for federated issuers, beside the system's"`
-	Domain         string `yaml:"domain" usage:"domain of the server's hosts, e.g. login.DOMAIN, {vault}.vault.DOMAIN"`
-	PublicPort     string `yaml:"public-port" usage:"port that clients see, when it is not the listener's"`
-	Locations      string `yaml:"locations" usage:"names of the regions that resources may be created in, e.g. westeurope,northeurope; empty is all that Azure has"`
-	TLSCert        string `yaml:"tls-cert" usage:"PEM file of a certificate chain of your own for the TLS listener"`
-	TLSKey         string `yaml:"tls-key" usage:"PEM file of its private key"`
-	Database       string `yaml:"database" usage:"postgres://... URL; empty is SQLite in the data folder"`
-	RootKey        string `yaml:"root-key" usage:"file of the root key; empty is root.key in the data folder"`
-	RootPassphrase string `yaml:"root-passphrase" usage:"passphrase that the root key is derived from instead of a key in the file"`
-	S3Endpoint     string `yaml:"s3-endpoint" usage:"URL of an S3-compatible service for objects; empty is a folder in the data folder"`
-	S3Region       string `yaml:"s3-region" usage:"its region"`
-	S3Bucket       string `yaml:"s3-bucket" usage:"its bucket"`
-	S3Prefix       string `yaml:"s3-prefix" usage:"prefix of the keys in the bucket"`
-	S3AccessKey    string `yaml:"s3-access-key" usage:"access key"`
-	S3SecretKey    string `yaml:"s3-secret-key" usage:"secret key"`
-	LogLevel       string `yaml:"log-level" usage:"debug, info, warn or error"`
+	Data            string `yaml:"data" usage:"folder for the database, objects and keys"`
+	Listen          string `yaml:"listen" usage:"address of the TLS listener"`
+	IdentityListen  string `yaml:"identity-listen" usage:"loopback address of the managed-identity endpoints (plain HTTP)"`
+	IMDSListen      string `yaml:"imds-listen" usage:"link-local or loopback address of an instance metadata service, e.g. 169.254.169.254:80: whoever reaches it acts as imds-identities"`
+	IMDSIdentities  string `yaml:"imds-identities" usage:"ARM IDs of its user-assigned identities, the default first, with commas between them"`
+	FabricListen    string `yaml:"fabric-listen" usage:"loopback address of Service Fabric's managed-identity endpoint (TLS with a pinned certificate); empty is off"`
+	ArcTokens       string `yaml:"arc-tokens" usage:"folder of Azure Arc's key files; its clients take /var/opt/azcmagent/tokens alone; empty is off"`
+	PrivateNetworks bool   `yaml:"private-networks" usage:"connect to addresses off the public internet too, where users name hosts: issuers of federated credentials, vaults and storage elsewhere, job inputs"`
+	IssuerCA        string `yaml:"issuer-ca" usage:"PEM file of CAs that vouch for federated issuers, beside the system's"`
+	Domain          string `yaml:"domain" usage:"domain of the server's hosts, e.g. login.DOMAIN, {vault}.vault.DOMAIN"`
+	PublicPort      string `yaml:"public-port" usage:"port that clients see, when it is not the listener's"`
+	Locations       string `yaml:"locations" usage:"names of the regions that resources may be created in, e.g. westeurope,northeurope; empty is all that Azure has"`
+	TLSCert         string `yaml:"tls-cert" usage:"PEM file of a certificate chain of your own for the TLS listener"`
+	TLSKey          string `yaml:"tls-key" usage:"PEM file of its private key"`
+	Database        string `yaml:"database" usage:"postgres://... URL; empty is SQLite in the data folder"`
+	RootKey         string `yaml:"root-key" usage:"file of the root key; empty is root.key in the data folder"`
+	RootPassphrase  string `yaml:"root-passphrase" usage:"passphrase that the root key is derived from instead of a key in the file"`
+	S3Endpoint      string `yaml:"s3-endpoint" usage:"URL of an S3-compatible service for objects; empty is a folder in the data folder"`
+	S3Region        string `yaml:"s3-region" usage:"its region"`
+	S3Bucket        string `yaml:"s3-bucket" usage:"its bucket"`
+	S3Prefix        string `yaml:"s3-prefix" usage:"prefix of the keys in the bucket"`
+	S3AccessKey     string `yaml:"s3-access-key" usage:"access key"`
+	S3SecretKey     string `yaml:"s3-secret-key" usage:"secret key"`
+	LogLevel        string `yaml:"log-level" usage:"debug, info, warn or error"`
 }
 
 // DefaultConfig is what `keyreel serve` starts with when nothing is set.

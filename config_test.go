@@ -19,12 +19,12 @@ func TestLoadConfigPrecedence(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := LoadConfig("serve", []string{"--listen", "127.0.0.1:3"},
-		[]string{"KEYREEL_CONFIG=" + file, "KEYREEL_LISTEN=127.0.0.1:2", "KEYREEL_DOMAIN=env.example", "KEYREEL_PRIVATE_ISSUERS=true", "PATH=/bin"}, io.Discard)
+		[]string{"KEYREEL_CONFIG=" + file, "KEYREEL_LISTEN=127.0.0.1:2", "KEYREEL_DOMAIN=env.example", "KEYREEL_PRIVATE_NETWORKS=true", "PATH=/bin"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := DefaultConfig()
-	want.Data, want.Domain, want.Listen, want.PrivateIssuers = "from-file", "env.example", "127.0.0.1:3", true
+	want.Data, want.Domain, want.Listen, want.PrivateNetworks = "from-file", "env.example", "127.0.0.1:3", true
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("config (-want +got):\n%s", d)
 	}
@@ -54,8 +54,8 @@ func TestLoadConfigRefuses(t *testing.T) {
 		{"argument", []string{"now"}, nil, "now"},
 		{"certificate without key", []string{"--tls-cert", "x"}, nil, "tls-key"},
 		{"no data folder", []string{"--data", ""}, nil, "data"},
-		{"neither true nor false", nil, []string{"KEYREEL_PRIVATE_ISSUERS=maybe"}, "private-issuers"},
-		{"neither, in the file", []string{"--config", write("d.yaml", "private-issuers: maybe\n")}, nil, "d.yaml"},
+		{"neither true nor false", nil, []string{"KEYREEL_PRIVATE_NETWORKS=maybe"}, "private-networks"},
+		{"neither, in the file", []string{"--config", write("d.yaml", "private-networks: maybe\n")}, nil, "d.yaml"},
 		{"metadata of nobody", []string{"--imds-listen", "169.254.169.254:80"}, nil, "imds-identities"},
 		{"endpoint without bucket", []string{"--s3-endpoint", "http://x"}, nil, "s3-bucket"},
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/keyreel/keyreel/internal/media"
 	"github.com/keyreel/keyreel/internal/object"
 	"github.com/keyreel/keyreel/internal/onbehalf"
+	"github.com/keyreel/keyreel/internal/outbound"
 	"github.com/keyreel/keyreel/internal/rbac"
 	"github.com/keyreel/keyreel/internal/seal"
 	"github.com/keyreel/keyreel/internal/store"
@@ -128,7 +129,10 @@ func (s *Server) openIdentity(ctx context.Context) (err error) {
 	}
 	s.authority, err = authority.Open(ctx, authority.Options{
 		DB: s.db, Keyring: s.keyring, Directory: s.directory, Audit: s.audit, Hosts: s.hosts, TenantID: s.install.TenantID,
-		PrivateIssuers: s.config.PrivateIssuers, IssuerRoots: roots, ArcTokenDir: arcFolder, Log: s.log,
+		PrivateNetworks: s.config.PrivateNetworks, IssuerRoots: roots, ArcTokenDir: arcFolder, Log: s.log,
+		MayConsentForAll: func(ctx context.Context, principals []string) (bool, error) {
+			return s.graph.MayChange(ctx, principals)
+		},
 	})
 	if err != nil {
 		return err
@@ -170,10 +174,7 @@ func (s *Server) openServices(context.Context) error {
 	}
 	s.jobs = job.New(job.Options{DB: s.db, Log: s.log})
 	s.front = &front.Front{Hosts: s.hosts, Log: s.log}
-	clients := &onbehalf.Clients{
-		Token:     s.authority.IdentityToken,
-		Transport: &onbehalf.InProcess{Handler: s.front, Owns: s.owns, Next: http.DefaultTransport},
-	}
+	clients := s.clients()
 	s.manager = arm.New(arm.Options{
 		DB: s.db, RBAC: s.rbac, Audit: s.audit, Keyring: s.keyring, Jobs: s.jobs, Identities: s.directory, Verify: s.authority.Verify,
 		Groups: s.directory.Groups, Hosts: s.hosts, TenantID: s.install.TenantID, Locations: s.config.locations(),
@@ -184,12 +185,12 @@ func (s *Server) openServices(context.Context) error {
 		Hosts: s.hosts, TenantID: s.install.TenantID,
 	})
 	s.storage = blob.New(blob.Options{
-		DB: s.db, Objects: objects, Keyring: s.keyring, Manager: s.manager, RBAC: s.rbac, Audit: s.audit,
+		DB: s.db, Objects: objects, Keyring: s.keyring, Keys: s.keys, Manager: s.manager, RBAC: s.rbac, Audit: s.audit,
 		Verify: s.authority.Verify, Hosts: s.hosts, TenantID: s.install.TenantID, Log: s.log,
 	})
 	s.media, err = media.New(media.Options{
 		DB: s.db, Keyring: s.keyring, Manager: s.manager, RBAC: s.rbac, Audit: s.audit, Jobs: s.jobs, Clients: clients,
-		Keys: s.keys, Hosts: s.hosts, TenantID: s.install.TenantID, Groups: s.directory.Groups, WorkDir: s.config.path("work"), Log: s.log,
+		Keys: s.keys, Hosts: s.hosts, TenantID: s.install.TenantID, Groups: s.directory.Groups, WorkDir: s.config.path("work"), PrivateInputs: s.config.PrivateNetworks, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -199,7 +200,7 @@ func (s *Server) openServices(context.Context) error {
 			return err
 		}
 	}
-	s.graph = &directory.Graph{Directory: s.directory, RBAC: s.rbac, Audit: s.audit, Verify: s.authority.Verify, Hosts: s.hosts}
+	s.graph = &directory.Graph{Directory: s.directory, RBAC: s.rbac, Audit: s.audit, Verify: s.authority.Verify, Hosts: s.hosts, Passwords: s.authority, SignIns: s.authority}
 	s.front.Services = map[string]http.Handler{
 		azure.Login: s.authority.Handler(), azure.Management: s.manager.Handler(), azure.Vault: s.vaults.Handler(),
 		azure.Blob: s.storage.Handler(), azure.Streaming: s.media.StreamingHandler(), azure.KeyDelivery: s.media.KeyDeliveryHandler(),
@@ -207,6 +208,15 @@ func (s *Server) openServices(context.Context) error {
 	}
 	s.start()
 	return nil
+}
+
+// clients are those with which resources act. They reach what customers name: vaults and storage accounts elsewhere.
+func (s *Server) clients() *onbehalf.Clients {
+	elsewhere := outbound.HTTPS{Next: outbound.NewTransport(outbound.Options{PrivateNetworks: s.config.PrivateNetworks})}
+	return &onbehalf.Clients{
+		Token:     s.authority.IdentityToken,
+		Transport: &onbehalf.InProcess{Handler: s.front, Owns: s.owns, Next: elsewhere},
+	}
 }
 
 // start begins the work that goes on without a request. Everything can be called by now.

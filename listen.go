@@ -200,7 +200,9 @@ func (s *Server) served() []served {
 	observed := func(h http.Handler) http.Handler { return front.Observe(s.log, h) }
 	add(s.listeners.public, s.front, front.TLSConfig(s.hosts, s.ca, s.own))
 	add(s.listeners.identity, observed(s.authority.IdentityHandler()), nil)
-	add(s.listeners.imds, observed(s.authority.ListenerHandler(s.metadataWorkload)), nil)
+	if l := s.listeners.imds; l != nil {
+		add(&nearListener{l, "imds-listen", s.log}, observed(s.authority.ListenerHandler(s.metadataWorkload)), nil)
+	}
 	if s.pinned != nil {
 		add(s.listeners.fabric, observed(s.authority.FabricHandler()),
 			&tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*s.pinned}})

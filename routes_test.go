@@ -95,7 +95,7 @@ func TestPublicOperations(t *testing.T) {
 	slices.Sort(public)
 	want := []string{
 		"KeyDelivery.Get", "KeyDelivery.Post", "KeyDelivery.Preflight", // the content key policy decides
-		"Login.Authorize", "Login.AuthorizePost", "Login.AuthorizePostV2", "Login.AuthorizeV2",
+		"Login.Authorize", "Login.AuthorizePost", "Login.AuthorizePostV2", "Login.AuthorizeV2", "Login.Consent",
 		"Login.Device", "Login.DeviceAlias", "Login.DeviceCode", "Login.DeviceCodeV2", "Login.DeviceForm",
 		"Login.Discovery", "Login.DiscoveryV2", "Login.InstanceDiscovery", "Login.Keys", "Login.KeysV2", "Login.NativeClient",
 		"Login.SignIn", "Login.SignOut", "Login.SignOutPost", "Login.SignOutPostV2", "Login.SignOutV2",

@@ -2,8 +2,10 @@ package conformance
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,14 +16,66 @@ import (
 	"github.com/keyreel/keyreel/keyreeltest"
 )
 
-// azureCLI is a signed-in az.
-type azureCLI struct{ *foreign }
+// azureCLI is Debian's az, which runs many command lines in one process.
+type azureCLI struct {
+	*foreign
+	commands *json.Encoder
+	answers  *json.Decoder
+}
+
+func (f *foreign) azureCLI(t testing.TB) azureCLI {
+	t.Helper()
+	script, err := filepath.Abs("testdata/python/azsession.py")
+	check(t, err)
+	cmd := exec.Command("/usr/bin/python3", script) // the one that Debian's az runs with
+	cmd.Dir, cmd.Env, cmd.Stderr = f.dir, f.env, os.Stderr
+	in, err := cmd.StdinPipe()
+	check(t, err)
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("azsession.py: %v", err)
+		}
+	})
+	return azureCLI{foreign: f, commands: json.NewEncoder(in), answers: json.NewDecoder(out)}
+}
+
+// newAzureCLI starts a server and an az that is signed in as its administrator.
+func newAzureCLI(t *testing.T) azureCLI {
+	t.Helper()
+	a := start(t).foreign(t).azureCLI(t)
+	a.login(t)
+	return a
+}
+
+func (a azureCLI) login(t testing.TB) {
+	t.Helper()
+	a.prints(t, a.sub, "login --service-principal --tenant "+a.admin.TenantID+" -u "+a.admin.ClientID+" -p "+a.admin.ClientSecret+" --query [].id")
+}
+
+func (a azureCLI) try(t testing.TB, line string, rest ...string) (out, errOut string, code int) {
+	t.Helper()
+	check(t, a.commands.Encode(append(append(strings.Fields(line), rest...), "-o", "tsv")))
+	var answer struct {
+		Code     int
+		Out, Err string
+	}
+	check(t, a.answers.Decode(&answer))
+	return strings.TrimSpace(answer.Out), answer.Err, answer.Code
+}
 
 // az runs a command line; spaces separate its words, rest holds words with spaces in them. It returns tab-separated
 // values.
 func (a azureCLI) az(t testing.TB, line string, rest ...string) string {
 	t.Helper()
-	return a.run(t, nil, "az", append(append(strings.Fields(line), rest...), "-o", "tsv")...)
+	out, errOut, code := a.try(t, line, rest...)
+	if code != 0 {
+		t.Fatalf("az %s: %d\n%s%s", line, code, out, errOut)
+	}
+	return out
 }
 
 // prints checks what a command prints.
@@ -35,9 +89,9 @@ func (a azureCLI) prints(t testing.TB, want, line string, rest ...string) {
 // fails checks that a command is refused, with an error that mentions something.
 func (a azureCLI) fails(t testing.TB, mention, line string, rest ...string) {
 	t.Helper()
-	out, errOut, err := a.try(nil, "az", append(strings.Fields(line), rest...)...)
-	if err == nil || !strings.Contains(errOut, mention) {
-		t.Errorf("az %s: %v, error output does not mention %q:\n%s%s", line, err, mention, out, errOut)
+	out, errOut, code := a.try(t, line, rest...)
+	if code == 0 || !strings.Contains(errOut, mention) {
+		t.Errorf("az %s: %d, error output does not mention %q:\n%s%s", line, code, mention, out, errOut)
 	}
 }
 
@@ -47,48 +101,6 @@ func (a azureCLI) grant(t testing.TB, scope, role, principal string) {
 	a.az(t, "rest -m put -u "+scope+"/providers/Microsoft.Authorization/roleAssignments/"+uuid.NewString()+"?api-version=2022-04-01 -b",
 		`{"properties":{"roleDefinitionId":"/subscriptions/`+a.sub+`/providers/Microsoft.Authorization/roleDefinitions/`+role+
 			`","principalId":"`+principal+`","principalType":"ServicePrincipal"}}`)
-}
-
-func newAzureCLI(t *testing.T) azureCLI {
-	t.Helper()
-	a := azureCLI{start(t).foreign(t)}
-	a.prints(t, a.sub, "login --service-principal --tenant "+a.admin.TenantID+" -u "+a.admin.ClientID+" -p "+a.admin.ClientSecret+" --query [].id")
-	return a
-}
-
-func TestAzureCLIResources(t *testing.T) {
-	t.Parallel()
-	a := newAzureCLI(t)
-	a.prints(t, "Succeeded", "group create -n cli -l westeurope --query properties.provisioningState")
-	a.prints(t, "cli\nrg", "group list --query [].name")
-	a.prints(t, "b", "group update -n cli --set tags.a=b --query tags.a")
-	a.prints(t, "true", "group exists -n cli")
-
-	a.az(t, "identity create -g cli -n worker")
-	a.prints(t, "worker", "identity list -g cli --query [].name")
-	principal := a.az(t, "identity show -g cli -n worker --query principalId")
-
-	a.prints(t, "https://clivault.vault.azure.net/", "keyvault create -g cli -n clivault -l westeurope --enable-rbac-authorization true --enable-purge-protection true --query properties.vaultUri")
-	a.prints(t, "true", "keyvault show -n clivault --query properties.enablePurgeProtection")
-	a.az(t, "keyvault create -g cli -n clipolicies -l westeurope --enable-rbac-authorization false --no-self-perms true")
-	a.prints(t, principal, "keyvault set-policy -n clipolicies --object-id "+principal+" --key-permissions get wrapKey unwrapKey --query properties.accessPolicies[0].objectId")
-	a.prints(t, "", "keyvault delete-policy -n clipolicies --object-id "+principal+" --query properties.accessPolicies[].objectId")
-	a.prints(t, "192.0.2.1/32", "keyvault network-rule add -g cli -n clipolicies --ip-address 192.0.2.1 --query properties.networkAcls.ipRules[].value")
-	a.az(t, "keyvault delete -n clipolicies")
-	a.prints(t, "clipolicies", "keyvault list-deleted --resource-type vault --query [].name")
-	a.prints(t, "Succeeded", "keyvault recover -n clipolicies --query properties.provisioningState")
-	a.az(t, "keyvault delete -n clipolicies")
-	a.az(t, "keyvault purge -n clipolicies")
-
-	a.prints(t, "Microsoft.KeyVault/vaults\nMicrosoft.ManagedIdentity/userAssignedIdentities", "resource list -g cli --query [].type")
-	a.prints(t, "Registered", "provider show -n Microsoft.Media --query registrationState")
-	if log := a.az(t, "monitor activity-log list -g cli --offset 1h --query [].authorization.action --caller "+a.adminID(t)); !strings.Contains(log, "Microsoft.KeyVault/vaults/delete") {
-		t.Errorf("the activity log does not tell of the deleted vault: %q", log)
-	}
-	a.fails(t, "ResourceNotFound", "keyvault network-rule add -g cli -n nothere --ip-address 192.0.2.1")
-	a.fails(t, "ResourceGroupNotFound", "group show -n nothere")
-	a.az(t, "group delete -n cli -y")
-	a.prints(t, "false", "group exists -n cli")
 }
 
 func TestAzureCLIStorage(t *testing.T) {
@@ -199,12 +211,13 @@ func (u *unfinished) Error() string { return "the job is " + u.state }
 // identity's roles say.
 func TestAzureCLIIdentity(t *testing.T) {
 	t.Parallel()
-	a := azureCLI{start(t).foreign(t)}
-	id := a.identity(t, "worker")
-	env, err := a.RegisterWorkload(t.Context(), "worker", *id.ID)
+	f := start(t).foreign(t)
+	id := f.identity(t, "worker")
+	env, err := f.RegisterWorkload(t.Context(), "worker", *id.ID)
 	check(t, err)
 	endpoint, _ := strings.CutPrefix(env[0], "IDENTITY_ENDPOINT=")
-	a.env = append(a.env, "MSI_ENDPOINT="+strings.TrimSuffix(endpoint, "/token")+"/oauth2/token") // which az before 2.74 reads
+	f.env = append(f.env, "MSI_ENDPOINT="+strings.TrimSuffix(endpoint, "/token")+"/oauth2/token") // which az before 2.74 reads
+	a := f.azureCLI(t)
 	grant := a.assign(t, a.groupID(), reader, *id.Properties.PrincipalID)
 	a.prints(t, "MSIClient-"+*id.Properties.ClientID, "login --identity -u "+*id.Properties.ClientID+" --query [].user.assignedIdentityInfo")
 	a.prints(t, "rg", "group show -n rg --query name")
@@ -219,26 +232,24 @@ func TestAzureCLIOwnCloud(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	u := s.URLs()
-	login := func(a azureCLI) {
-		a.prints(t, a.sub, "login --service-principal --tenant "+a.admin.TenantID+" -u "+a.admin.ClientID+" -p "+a.admin.ClientSecret+" --query [].id")
-		a.prints(t, "rg", "group list --query [].name")
-	}
-
-	registered := azureCLI{s.foreign(t)}
+	registered := s.foreign(t).azureCLI(t)
 	registered.az(t, "cloud register -n keyreel --endpoint-resource-manager "+u.Management()+" --endpoint-active-directory "+u.Login()+"/adfs"+
 		" --endpoint-active-directory-resource-id https://management.azure.com/ --endpoint-active-directory-graph-resource-id https://graph.windows.net/"+
 		" --suffix-storage-endpoint "+u.BlobSuffix()+" --suffix-keyvault-dns ."+u.VaultSuffix())
 	registered.az(t, "cloud set -n keyreel")
-	login(registered)
+	registered.login(t)
+	registered.prints(t, "rg", "group list --query [].name")
 	registered.az(t, "storage account create -g rg -n ownstore -l westeurope --sku Standard_LRS")
 	registered.prints(t, u.Blob("ownstore")+"/", "storage account show -g rg -n ownstore --query primaryEndpoints.blob")
 	registered.prints(t, "true", "storage container create -n films --account-name ownstore --auth-mode login --query created")
 
-	described := azureCLI{s.foreign(t)}
-	check(t, os.Mkdir(filepath.Join(described.dir, ".azure"), 0o700)) // which az does not make before it writes there
-	described.env = append(described.env, "ARM_CLOUD_METADATA_URL="+u.Management()+"/metadata/endpoints?api-version=2019-05-01")
+	f := s.foreign(t)
+	check(t, os.Mkdir(filepath.Join(f.dir, ".azure"), 0o700)) // which az does not make before it writes there
+	f.env = append(f.env, "ARM_CLOUD_METADATA_URL="+u.Management()+"/metadata/endpoints?api-version=2019-05-01")
+	described := f.azureCLI(t)
 	described.az(t, "cloud set -n Keyreel")
-	login(described)
+	described.login(t)
+	described.prints(t, "rg", "group list --query [].name")
 	described.prints(t, u.Vault("ownvault")+"/", "keyvault create -g rg -n ownvault -l westeurope --enable-rbac-authorization true --query properties.vaultUri")
 	described.prints(t, "films", "storage container list --account-name ownstore --auth-mode login --query [].name")
 }

@@ -10,6 +10,41 @@ import (
 	"github.com/google/uuid"
 )
 
+func TestAzureCLIResources(t *testing.T) {
+	t.Parallel()
+	a := newAzureCLI(t)
+	a.prints(t, "Succeeded", "group create -n cli -l westeurope --query properties.provisioningState")
+	a.prints(t, "cli\nrg", "group list --query [].name")
+	a.prints(t, "b", "group update -n cli --set tags.a=b --query tags.a")
+	a.prints(t, "true", "group exists -n cli")
+
+	a.az(t, "identity create -g cli -n worker")
+	a.prints(t, "worker", "identity list -g cli --query [].name")
+	principal := a.az(t, "identity show -g cli -n worker --query principalId")
+
+	a.prints(t, "https://clivault.vault.azure.net/", "keyvault create -g cli -n clivault -l westeurope --enable-rbac-authorization true --enable-purge-protection true --query properties.vaultUri")
+	a.prints(t, "true", "keyvault show -n clivault --query properties.enablePurgeProtection")
+	a.az(t, "keyvault create -g cli -n clipolicies -l westeurope --enable-rbac-authorization false --no-self-perms true")
+	a.prints(t, principal, "keyvault set-policy -n clipolicies --object-id "+principal+" --key-permissions get wrapKey unwrapKey --query properties.accessPolicies[0].objectId")
+	a.prints(t, "", "keyvault delete-policy -n clipolicies --object-id "+principal+" --query properties.accessPolicies[].objectId")
+	a.prints(t, "192.0.2.1/32", "keyvault network-rule add -g cli -n clipolicies --ip-address 192.0.2.1 --query properties.networkAcls.ipRules[].value")
+	a.az(t, "keyvault delete -n clipolicies")
+	a.prints(t, "clipolicies", "keyvault list-deleted --resource-type vault --query [].name")
+	a.prints(t, "Succeeded", "keyvault recover -n clipolicies --query properties.provisioningState")
+	a.az(t, "keyvault delete -n clipolicies")
+	a.az(t, "keyvault purge -n clipolicies")
+
+	a.prints(t, "Microsoft.KeyVault/vaults\nMicrosoft.ManagedIdentity/userAssignedIdentities", "resource list -g cli --query [].type")
+	a.prints(t, "Registered", "provider show -n Microsoft.Media --query registrationState")
+	if log := a.az(t, "monitor activity-log list -g cli --offset 1h --query [].authorization.action --caller "+a.adminID(t)); !strings.Contains(log, "Microsoft.KeyVault/vaults/delete") {
+		t.Errorf("the activity log does not tell of the deleted vault: %q", log)
+	}
+	a.fails(t, "ResourceNotFound", "keyvault network-rule add -g cli -n nothere --ip-address 192.0.2.1")
+	a.fails(t, "ResourceGroupNotFound", "group show -n nothere")
+	a.az(t, "group delete -n cli -y")
+	a.prints(t, "false", "group exists -n cli")
+}
+
 // TestAzureCLIResourceManager drives groups, resources, tags and locks with Debian's az: list, export, move and what goes
 // with them.
 func TestAzureCLIResourceManager(t *testing.T) {
@@ -100,7 +135,7 @@ func TestAzureCLIThinnedLists(t *testing.T) {
 	a.az(t, "identity create -g rg -n seen")
 	app := strings.Fields(a.az(t, "ad sp create-for-rbac -n narrow --years 1 --query [appId,password]"))
 	a.grant(t, a.groupID(), reader, a.az(t, "ad sp show --id "+app[0]+" --query id"))
-	narrow := azureCLI{a.server.foreign(t)}
+	narrow := a.server.foreign(t).azureCLI(t)
 	narrow.prints(t, a.sub, "login --service-principal --tenant "+a.admin.TenantID+" -u "+app[0]+" -p "+app[1]+" --query [].id")
 	narrow.prints(t, "rg", "group list --query [].name")
 	narrow.prints(t, "seen", "resource list --query [].name")

@@ -1,5 +1,3 @@
-//go:build azcopy || terraform
-
 package conformance
 
 import (
@@ -57,10 +55,11 @@ func newCluster(t testing.TB) *cluster {
 
 // trusted lets a server fetch the cluster's keys.
 func (c *cluster) trusted(config *keyreel.Config) {
-	config.PrivateIssuers, config.IssuerCA = true, c.ca
+	config.PrivateNetworks, config.IssuerCA = true, c.ca
 }
 
-// project writes a service account's token where a pod would find it.
+// project writes a service account's token where a pod would find it, with a line's end as
+// Kubernetes' tools leave it.
 func (c *cluster) project(t testing.TB, account string) (path string) {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: c.key, KeyID: "1"}}, (&jose.SignerOptions{}).WithType("JWT"))
@@ -71,7 +70,7 @@ func (c *cluster) project(t testing.TB, account string) (path string) {
 	}).Serialize()
 	check(t, err)
 	path = filepath.Join(t.TempDir(), "token")
-	check(t, os.WriteFile(path, []byte(token), 0o600))
+	check(t, os.WriteFile(path, []byte(token+"\n"), 0o600))
 	return path
 }
 

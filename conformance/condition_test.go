@@ -8,7 +8,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/google/uuid"
@@ -17,17 +16,9 @@ import (
 // TestConditions: a condition set with the official client binds the official blob client, a role's own condition binds
 // whoever writes role assignments, and checkAccess says the same beforehand.
 func TestConditions(t *testing.T) {
+	t.Parallel()
 	s := start(t)
-	id := s.identity(t, "worker")
-	principal := *id.Properties.PrincipalID
-	env, err := s.RegisterWorkload(t.Context(), "worker", *id.ID)
-	check(t, err)
-	for _, kv := range env {
-		key, value, _ := strings.Cut(kv, "=")
-		t.Setenv(key, value)
-	}
-	cred, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ID: azidentity.ClientID(*id.Properties.ClientID)})
-	check(t, err)
+	worker := s.workload(t, "worker")
 	account := s.storage(t, "store1", nil)
 	for _, name := range []string{"logs", "other"} {
 		_, err := s.blobs(t, "store1", s.Admin).CreateContainer(t.Context(), name, nil)
@@ -38,7 +29,7 @@ func TestConditions(t *testing.T) {
 		c, err := armauthorization.NewRoleAssignmentsClient(s.sub, as, s.options())
 		check(t, err)
 		p := &armauthorization.RoleAssignmentProperties{
-			RoleDefinitionID: to.Ptr("/subscriptions/" + s.sub + "/providers/Microsoft.Authorization/roleDefinitions/" + role), PrincipalID: &principal,
+			RoleDefinitionID: to.Ptr("/subscriptions/" + s.sub + "/providers/Microsoft.Authorization/roleDefinitions/" + role), PrincipalID: &worker.id,
 		}
 		if condition != "" {
 			p.Condition, p.ConditionVersion = &condition, to.Ptr("2.0")
@@ -60,7 +51,7 @@ func TestConditions(t *testing.T) {
 	refused(t, assign(s.Admin, grant, blobContributor, condition+" OR"), http.StatusBadRequest, "InvalidRoleAssignmentCondition", "position")
 	check(t, assign(s.Admin, grant, blobContributor, condition))
 
-	client := s.blobs(t, "store1", cred)
+	client := s.blobs(t, "store1", worker)
 	upload := func(name string) error {
 		_, err := client.NewContainerClient(name).NewBlockBlobClient("mine/a").UploadBuffer(t.Context(), []byte("x"), nil)
 		return err
@@ -79,8 +70,8 @@ func TestConditions(t *testing.T) {
 
 	const vaultAccessAdministrator, vaultSecretsUser = "8b54135c-b56d-4d72-a534-26097cfdc8d8", "4633458b-17de-408a-b874-0445c86b69e6"
 	check(t, assign(s.Admin, uuid.NewString(), vaultAccessAdministrator, ""))
-	check(t, assign(cred, uuid.NewString(), vaultSecretsUser, ""))
-	refused(t, assign(cred, uuid.NewString(), contributor, ""), http.StatusForbidden, "AuthorizationFailed", "Key Vault Data Access Administrator", "condition")
+	check(t, assign(worker, uuid.NewString(), vaultSecretsUser, ""))
+	refused(t, assign(worker, uuid.NewString(), contributor, ""), http.StatusForbidden, "AuthorizationFailed", "Key Vault Data Access Administrator", "condition")
 
 	denied, err := armauthorization.NewDenyAssignmentsClient(s.sub, s.Admin, s.options())
 	check(t, err)
@@ -92,9 +83,9 @@ func TestConditions(t *testing.T) {
 		}
 	}
 
-	question := `{"Subject":{"Attributes":{"ObjectId":"` + principal + `"}},"Resource":{"Id":"` + account + `","Attributes":{"Microsoft.Storage/storageAccounts/blobServices/containers:name":"other"}},` +
+	question := `{"Subject":{"Attributes":{"ObjectId":"` + worker.id + `"}},"Resource":{"Id":"` + account + `","Attributes":{"Microsoft.Storage/storageAccounts/blobServices/containers:name":"other"}},` +
 		`"Environment":{"Attributes":null},"Actions":[{"Id":"` + blobs + `write","IsDataAction":true,"Attributes":null},{"Id":"Microsoft.Storage/storageAccounts/write","Attributes":null}]}`
-	for _, token := range []string{s.token(t, s.Admin, "https://management.azure.com"), s.token(t, cred, "https://management.azure.com")} {
+	for _, token := range []string{s.token(t, s.Admin, "https://management.azure.com"), s.token(t, worker, "https://management.azure.com")} {
 		resp, body := s.raw(t, http.MethodPost, s.URLs().Management()+"/providers/Microsoft.Authorization/checkAccess?api-version=2021-06-01-preview", token, question, "Content-Type", "application/json")
 		var answer struct {
 			Value []struct{ ActionID, AccessDecision string }

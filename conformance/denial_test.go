@@ -17,17 +17,8 @@ func TestDenialsSayWhatExplainSays(t *testing.T) {
 	vault := s.newVault(t, "denyvault", nil)
 	s.createAccount(t, "denymedia", storage)
 	media := s.groupID() + "/providers/Microsoft.Media/mediaservices/denymedia"
-	var app, principal struct {
-		ID    string `json:"id"`
-		AppID string `json:"appId"`
-	}
-	var password struct {
-		Text string `json:"secretText"`
-	}
-	s.graph(t, "POST", "applications", map[string]any{"displayName": "app"}, &app)
-	s.graph(t, "POST", "servicePrincipals", map[string]any{"appId": app.AppID}, &principal)
-	s.graph(t, "POST", "applications/"+app.ID+"/addPassword", map[string]any{}, &password)
-	cred, err := s.Credential(app.AppID, password.Text)
+	app := s.application(t, nil)
+	cred, err := s.Credential(app.clientID, app.secret)
 	check(t, err)
 
 	urls := s.URLs()
@@ -73,7 +64,7 @@ func TestDenialsSayWhatExplainSays(t *testing.T) {
 				t.Fatalf("%d %s", resp.StatusCode, text)
 			}
 			question, err := json.Marshal(map[string]any{
-				"Subject": map[string]any{"Attributes": map[string]any{"ObjectId": principal.ID}},
+				"Subject": map[string]any{"Attributes": map[string]any{"ObjectId": app.principal}},
 				"Actions": []any{map[string]any{"Id": tt.action, "IsDataAction": tt.data}},
 			})
 			check(t, err)
@@ -93,7 +84,7 @@ func TestDenialsSayWhatExplainSays(t *testing.T) {
 			if e.AccessDecision != "NotAllowed" || len(e.Roles) == 0 {
 				t.Fatalf("explained as %+v", e)
 			}
-			for _, both := range []string{principal.ID, tt.action, tt.scope, e.Roles[0]} {
+			for _, both := range []string{app.principal, tt.action, tt.scope, e.Roles[0]} {
 				for what, said := range map[string]string{"the refusal": text, "the explanation": e.Reason} {
 					if !strings.Contains(strings.ToLower(said), strings.ToLower(both)) {
 						t.Errorf("%s does not name %s: %s", what, both, said)
@@ -101,7 +92,7 @@ func TestDenialsSayWhatExplainSays(t *testing.T) {
 				}
 			}
 			at, _, _ := strings.Cut(tt.scope, "/assets/") // a role is given at what is there
-			grant := s.assign(t, at, s.roleNamed(t, e.Roles[0]), principal.ID)
+			grant := s.assign(t, at, s.roleNamed(t, e.Roles[0]), app.principal)
 			if resp, text := s.raw(t, tt.method, tt.url, s.token(t, cred, tt.resource), tt.body, "Content-Type", "application/json", "X-Ms-Version", "2021-08-06"); slices.Contains([]int{401, 403}, resp.StatusCode) {
 				t.Errorf("with role '%s' still %d %s", e.Roles[0], resp.StatusCode, text)
 			}

@@ -87,12 +87,7 @@ func traced(t *testing.T) *tracedServer {
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Fatal("strace is missing; run: tools/install.sh strace")
 	}
-	dir := t.TempDir()
-	program := filepath.Join(dir, "keyreel")
-	build := exec.Command("go", "build", "-o", program, "github.com/keyreel/keyreel/cmd/keyreel")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	program, dir := buildKeyreel(t), t.TempDir()
 	s := &tracedServer{data: filepath.Join(dir, "data"), trace: filepath.Join(dir, "trace")}
 	s.cmd = exec.Command("strace", "-f", "-yy", "-s", "1000", "-o", s.trace,
 		"-e", "trace=write,pwrite64,writev,sendto,fsync,fdatasync,mkdirat,renameat,renameat2",

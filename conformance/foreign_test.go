@@ -45,11 +45,6 @@ func (s *server) foreign(t testing.TB) *foreign {
 	return f
 }
 
-// asAdmin is what EnvironmentCredential of every SDK reads.
-func (f *foreign) asAdmin() []string {
-	return []string{"AZURE_TENANT_ID=" + f.admin.TenantID, "AZURE_CLIENT_ID=" + f.admin.ClientID, "AZURE_CLIENT_SECRET=" + f.admin.ClientSecret}
-}
-
 // try runs a program and returns what it wrote to its output and to its error output.
 func (f *foreign) try(env []string, name string, args ...string) (out, errOut string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

@@ -3,288 +3,51 @@ package conformance
 import (
 	"encoding/json"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/msi/armmsi"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources"
 )
 
-func TestFederatedIdentityCredentials(t *testing.T) {
-	t.Parallel()
-	s := start(t)
-	id := s.identity(t, "worker")
-	c, err := armmsi.NewFederatedIdentityCredentialsClient(s.sub, s.Admin, s.options())
-	check(t, err)
-	properties := &armmsi.FederatedIdentityCredentialProperties{
-		Issuer: to.Ptr("https://Issuer.example/"), Subject: to.Ptr("system:serviceaccount:Ns:sa"), Audiences: []*string{to.Ptr("api://AzureADTokenExchange")},
-	}
-	put, err := c.CreateOrUpdate(t.Context(), s.group, "worker", "Cluster", armmsi.FederatedIdentityCredential{Properties: properties}, nil)
-	check(t, err)
-	if want := *id.ID + "/federatedIdentityCredentials/Cluster"; !strings.EqualFold(*put.ID, want) || *put.Name != "Cluster" {
-		t.Errorf("ID %s, want %s", *put.ID, want)
-	}
-	got, err := c.Get(t.Context(), s.group, "worker", "cluster", nil)
-	check(t, err)
-	if p := got.Properties; *p.Issuer != *properties.Issuer || *p.Subject != *properties.Subject || len(p.Audiences) != 1 || *p.Audiences[0] != "api://AzureADTokenExchange" {
-		t.Errorf("got %s %s %v", *p.Issuer, *p.Subject, p.Audiences)
-	}
-	_, err = c.CreateOrUpdate(t.Context(), s.group, "worker", "twin", armmsi.FederatedIdentityCredential{Properties: properties}, nil)
-	refused(t, err, http.StatusConflict, "Conflict", "Issuer and subject")
-	_, err = c.CreateOrUpdate(t.Context(), s.group, "nobody", "one", armmsi.FederatedIdentityCredential{Properties: properties}, nil)
-	refused(t, err, http.StatusNotFound, "")
-	found := 0
-	for pager := c.NewListPager(s.group, "worker", nil); pager.More(); {
-		page, err := pager.NextPage(t.Context())
-		check(t, err)
-		found += len(page.Value)
-	}
-	if found != 1 {
-		t.Errorf("%d credentials are listed", found)
-	}
-	_, err = c.Delete(t.Context(), s.group, "worker", "Cluster", nil)
-	check(t, err)
-	_, err = c.Get(t.Context(), s.group, "worker", "Cluster", nil)
-	refused(t, err, http.StatusNotFound, "")
-}
-
-// TestAzureCLIDirectory: what `az ad` does in Microsoft Graph counts at the resource manager with the next request.
-func TestAzureCLIDirectory(t *testing.T) {
-	t.Parallel()
-	a := newAzureCLI(t).session(t)
-	made := strings.Fields(a.az(t, "ad sp create-for-rbac -n ci --query [appId,password]"))
-	if len(made) != 2 {
-		t.Fatalf("create-for-rbac printed %d words", len(made))
-	}
-	appID := made[0]
-	oid := a.az(t, "ad sp show --query id --id "+appID)
-	a.prints(t, appID, "ad sp list --display-name ci --query [].appId")
-	a.prints(t, appID, "ad app list --display-name ci --query [].appId")
-	a.prints(t, "rbac", "ad app credential list --query [].displayName --id "+appID)
-	a.prints(t, "Keyreel administrator", "ad sp list --all --query", "[?displayName=='Keyreel administrator'].displayName")
-
-	group := a.az(t, "ad group create --display-name team --mail-nickname team --query id")
-	cred, err := a.Credential(appID, made[1])
-	check(t, err)
-	groups, err := armresources.NewResourceGroupsClient(a.sub, cred, a.options())
-	check(t, err)
-	_, err = groups.Get(t.Context(), a.group, nil)
-	refused(t, err, http.StatusForbidden, "AuthorizationFailed")
-	a.az(t, "ad group member add -g "+group+" --member-id "+oid)
-	a.prints(t, oid, "ad group member list --query [].id -g "+group)
-	a.prints(t, "true", "ad group member check --query value -g "+group+" --member-id "+oid)
-	a.az(t, "rest -m put -u "+a.groupID()+"/providers/Microsoft.Authorization/roleAssignments/00000000-0000-4000-8000-000000000001?api-version=2022-04-01 -b",
-		`{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/`+reader+`","principalId":"`+group+`","principalType":"Group"}}`)
-	_, err = groups.Get(t.Context(), a.group, nil)
-	check(t, err)
-	a.az(t, "ad group member remove -g "+group+" --member-id "+oid)
-	_, err = groups.Get(t.Context(), a.group, nil)
-	refused(t, err, http.StatusForbidden, "AuthorizationFailed")
-
-	a.prints(t, "ada@example.org", "ad user create --display-name Ada --user-principal-name ada@example.org --password Secret-secret1 --query userPrincipalName")
-	a.prints(t, "Ada", "ad user show --id ada@example.org --query displayName")
-	a.az(t, "ad user delete --id ada@example.org")
-	a.prints(t, "", "ad user list --upn ada@example.org --query [].id")
-
-	a.az(t, "ad app delete --id "+appID)
-	a.fails(t, "does not exist", "ad sp show --id "+oid)
-	_, err = groups.Get(t.Context(), a.group, nil)
-	refused(t, err, http.StatusUnauthorized, "")
-}
-
-// TestAzureCLIApplications: every command of `az ad app` and `az ad sp` that Debian's az can run.
-func TestAzureCLIApplications(t *testing.T) {
-	t.Parallel()
-	a := newAzureCLI(t).session(t)
-	folder := t.TempDir()
-	file := func(name, text string) string {
-		path := filepath.Join(folder, name)
-		check(t, os.WriteFile(path, []byte(text), 0o600))
-		return path
-	}
-	roles := file("roles.json", `[{"allowedMemberTypes":["Application"],"description":"d","displayName":"Reads","id":"00000000-0000-4000-8000-00000000000a","isEnabled":true,"value":"reads"}]`)
-	needs := file("needs.json", `[{"resourceAppId":"00000003-0000-0000-c000-000000000000","resourceAccess":[{"id":"e1fe6dd8-ba31-4d61-89e7-88639da4683d","type":"Scope"}]}]`)
-	made := strings.Fields(a.az(t, "ad app create --display-name shop --identifier-uris api://shop --sign-in-audience AzureADMyOrg --enable-id-token-issuance true"+
-		" --web-redirect-uris https://shop.example/cb http://localhost:8080/cb --public-client-redirect-uris http://localhost --web-home-page-url https://shop.example"+
-		" --app-roles @"+roles+" --required-resource-accesses @"+needs+" --query [id,appId]"))
-	if len(made) != 2 {
-		t.Fatalf("ad app create printed %v", made)
-	}
-	id, appID := made[0], made[1]
-	a.prints(t, "https://shop.example/cb", "ad app show --query web.redirectUris[0] --id api://shop")
-	a.prints(t, "reads", "ad app show --query appRoles[0].value --id "+appID)
-	a.fails(t, "api://shop", "ad app create --display-name other --identifier-uris api://shop")
-	a.fails(t, "http://shop.example", "ad app update --web-redirect-uris http://shop.example/cb --id "+id)
-	a.fails(t, "disabled first", "ad app update --set appRoles=[] --id "+id)
-	a.az(t, "ad app update --is-fallback-public-client true --set notes=mine --id "+id)
-	a.prints(t, "mine\ntrue\nhttps://shop.example", "ad app show --query [notes,isFallbackPublicClient,web.homePageUrl] --id "+id)
-	a.prints(t, appID, "ad app list --identifier-uri api://shop --query [].appId")
-	a.prints(t, appID, "ad app list --app-id "+appID+" --query [].appId")
-
-	a.az(t, "ad app permission add --api 797f4846-ba00-4fd7-ba43-dac1f8f63013 --api-permissions 41094075-9dad-400e-a0bd-54e686782033=Scope --id "+id)
-	a.prints(t, "2", "ad app permission list --query length(@) --id "+id)
-	a.az(t, "ad app permission delete --api 797f4846-ba00-4fd7-ba43-dac1f8f63013 --id "+id)
-	spID := a.az(t, "ad sp create --query id --id "+appID)
-	a.fails(t, "already in use", "ad sp create --id "+appID)
-	a.az(t, "ad app permission grant --api 00000003-0000-0000-c000-000000000000 --scope User.Read --id "+appID)
-	a.prints(t, "User.Read", "ad app permission list-grants --query [].scope --id "+appID)
-
-	secret := a.az(t, "ad app credential reset --append --display-name one --query password --id "+id)
-	_, err := a.clientToken(t, appID, secret)
-	check(t, err)
-	keyID := a.az(t, "ad app credential list --query [0].keyId --id "+id)
-	a.az(t, "ad app credential delete --key-id "+keyID+" --id "+id)
-	if _, err = a.clientToken(t, appID, secret); err == nil {
-		t.Error("a deleted secret still signs in")
-	}
-	a.az(t, "ad app credential reset --create-cert --query fileWithCertAndPrivateKey --id "+id)
-	a.prints(t, "1", "ad app credential list --cert --query length(@) --id "+id)
-	spSecret := a.az(t, "ad sp credential reset --query password --id "+spID)
-	_, err = a.clientToken(t, appID, spSecret)
-	check(t, err)
-	a.prints(t, "1", "ad sp credential list --query length(@) --id "+spID)
-
-	fic := file("fic.json", `{"name":"hub","issuer":"https://i.example","subject":"S","audiences":["api://AzureADTokenExchange"],"description":"one"}`)
-	a.az(t, "ad app federated-credential create --parameters @"+fic+" --id "+id)
-	changed := file("changed.json", `{"issuer":"https://i.example","subject":"T","audiences":["api://AzureADTokenExchange"]}`)
-	a.az(t, "ad app federated-credential update --federated-credential-id hub --parameters @"+changed+" --id "+id)
-	a.prints(t, "T", "ad app federated-credential show --federated-credential-id hub --query subject --id "+id)
-	a.prints(t, "hub", "ad app federated-credential list --query [].name --id "+id)
-	a.az(t, "ad app federated-credential delete --federated-credential-id hub --id "+id)
-
-	owner := a.az(t, "ad user create --display-name Owner --user-principal-name owner@example.org --password Secret-secret1 --query id")
-	a.az(t, "ad app owner add --owner-object-id "+owner+" --id "+id)
-	a.prints(t, owner, "ad app owner list --query [].id --id "+id)
-	a.az(t, "ad app owner remove --owner-object-id "+owner+" --id "+id)
-	a.prints(t, "", "ad sp owner list --query [].id --id "+spID)
-	a.az(t, "ad sp update --set tags=[\"x\"] --id "+spID)
-	a.prints(t, "x", "ad sp show --query tags[0] --id api://shop")
-	a.prints(t, "Microsoft Graph", "ad sp show --query displayName --id 00000003-0000-0000-c000-000000000000")
-	a.prints(t, "Azure Key Vault", "ad sp show --query displayName --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093")
-	a.prints(t, spID, "ad sp list --spn api://shop --query [].id")
-	a.prints(t, spID, "ad sp list --filter", "displayName eq 'shop'", "--query", "[].id")
-
-	a.az(t, "ad sp delete --id "+spID)
-	if _, err = a.clientToken(t, appID, spSecret); err == nil {
-		t.Error("a deleted service principal still signs in")
-	}
-	a.az(t, "ad app delete --id "+id)
-	graph := "rest --resource https://graph.microsoft.com -u https://graph.microsoft.com/v1.0"
-	a.prints(t, id, graph+"/directory/deletedItems/microsoft.graph.application --query value[].id")
-	a.az(t, graph+"/directory/deletedItems/"+id+"/restore -m post")
-	a.prints(t, appID, "ad app show --query appId --id "+id)
-	a.az(t, "ad app delete --id "+id)
-	a.az(t, graph+"/directory/deletedItems/"+id+" -m delete")
-	a.prints(t, "", graph+"/directory/deletedItems/microsoft.graph.application --query value[].id")
-}
-
-// azureSession is a signed-in az that runs many command lines in one process.
-type azureSession struct {
-	azureCLI
-	commands *json.Encoder
-	answers  *json.Decoder
-}
-
-func (a azureCLI) session(t *testing.T) azureSession {
+// graph calls Microsoft Graph as the administrator and returns the object that it answers, if any.
+func (s *server) graph(t testing.TB, method, path string, body any, want int) map[string]any {
 	t.Helper()
-	script, err := filepath.Abs("testdata/python/azsession.py")
+	text, err := json.Marshal(body)
 	check(t, err)
-	cmd := exec.CommandContext(t.Context(), "/usr/bin/python3", script) // the one that Debian's az runs with
-	cmd.Dir, cmd.Env, cmd.Stderr = a.dir, a.env, os.Stderr
-	in, err := cmd.StdinPipe()
-	check(t, err)
-	out, err := cmd.StdoutPipe()
-	check(t, err)
-	check(t, cmd.Start())
-	t.Cleanup(func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil && t.Context().Err() == nil {
-			t.Error(err)
-		}
-	})
-	return azureSession{azureCLI: a, commands: json.NewEncoder(in), answers: json.NewDecoder(out)}
-}
-
-func (a azureSession) try(t testing.TB, line string, rest ...string) (out, errOut string, code int) {
-	t.Helper()
-	check(t, a.commands.Encode(append(append(strings.Fields(line), rest...), "-o", "tsv")))
-	var answer struct {
-		Code     int
-		Out, Err string
+	resp, answer := s.raw(t, method, s.URLs().Graph()+"/v1.0/"+path, s.token(t, s.Admin, "https://graph.microsoft.com"), string(text), "Content-Type", "application/json")
+	if resp.StatusCode != want {
+		t.Fatalf("%s %s: %d %s", method, path, resp.StatusCode, answer)
 	}
-	check(t, a.answers.Decode(&answer))
-	return strings.TrimSpace(answer.Out), answer.Err, answer.Code
-}
-
-func (a azureSession) az(t testing.TB, line string, rest ...string) string {
-	t.Helper()
-	out, errOut, code := a.try(t, line, rest...)
-	if code != 0 {
-		t.Fatalf("az %s: %d\n%s%s", line, code, out, errOut)
+	var out map[string]any
+	if answer != "" {
+		check(t, json.Unmarshal([]byte(answer), &out))
 	}
 	return out
 }
 
-func (a azureSession) prints(t testing.TB, want, line string, rest ...string) {
+// application is a registered application with a service principal and a client secret.
+type application struct{ id, clientID, principal, secret string }
+
+func (s *server) application(t testing.TB, properties map[string]any) *application {
 	t.Helper()
-	if got := a.az(t, line, rest...); got != want {
-		t.Errorf("az %s printed %q, want %q", line, got, want)
+	if properties == nil {
+		properties = map[string]any{}
 	}
+	properties["displayName"] = "Orders"
+	app := s.graph(t, "POST", "applications", properties, http.StatusCreated)
+	a := &application{id: app["id"].(string), clientID: app["appId"].(string)}
+	a.principal = s.graph(t, "POST", "servicePrincipals", map[string]any{"appId": a.clientID}, http.StatusCreated)["id"].(string)
+	a.secret = s.graph(t, "POST", "applications/"+a.id+"/addPassword", map[string]any{}, http.StatusOK)["secretText"].(string)
+	return a
 }
 
-func (a azureSession) fails(t testing.TB, mention, line string, rest ...string) {
+// newGroup makes a group of the directory and returns its id.
+func (s *server) newGroup(t testing.TB, name string, members ...string) string {
 	t.Helper()
-	out, errOut, code := a.try(t, line, rest...)
-	if code == 0 || !strings.Contains(errOut, mention) {
-		t.Errorf("az %s: %d, error output does not mention %q:\n%s%s", line, code, mention, out, errOut)
+	group := s.graph(t, "POST", "groups", map[string]any{
+		"displayName": name, "mailNickname": name, "mailEnabled": false, "securityEnabled": true,
+	}, http.StatusCreated)["id"].(string)
+	for _, member := range members {
+		s.graph(t, "POST", "groups/"+group+"/members/$ref", map[string]any{
+			"@odata.id": "https://graph.microsoft.com/v1.0/directoryObjects/" + member,
+		}, http.StatusNoContent)
 	}
-}
-
-// clientToken asks for a token with a client secret of an application.
-func (a azureCLI) clientToken(t testing.TB, appID, secret string) (azcore.AccessToken, error) {
-	t.Helper()
-	cred, err := a.Credential(appID, secret)
-	check(t, err)
-	return cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://management.azure.com/.default"}})
-}
-
-// TestAzureCLIGroups: every command of `az ad group` and `az ad user`.
-func TestAzureCLIGroups(t *testing.T) {
-	t.Parallel()
-	a := newAzureCLI(t).session(t)
-	user := a.az(t, "ad user create --display-name Ada --user-principal-name ada@example.org --password Secret-secret1 --force-change-password-next-sign-in true"+
-		" --mail-nickname ada --query id")
-	a.fails(t, "complexity", "ad user create --display-name B --user-principal-name b@example.org --password short")
-	a.fails(t, "already exists", "ad user create --display-name B --user-principal-name ADA@example.org --password Secret-secret1")
-	a.az(t, "ad user update --id ada@example.org --display-name Countess --account-enabled false --mail-nickname countess")
-	a.prints(t, "Countess", "ad user list --upn ada@example.org --query [].displayName")
-	a.prints(t, "Countess", "ad user list --display-name Count --query [].displayName")
-	a.prints(t, "false", "ad user list --filter", "startswith(mailNickname,'count')", "--query", "[0].accountEnabled")
-
-	inner := a.az(t, "ad group create --display-name inner --mail-nickname inner --description d --query id")
-	outer := a.az(t, "ad group create --display-name outer --mail-nickname outer --query id")
-	a.prints(t, inner, "ad group create --display-name inner --mail-nickname inner --query id") // az finds the one that is there
-	a.az(t, "ad group member add -g inner --member-id "+user)
-	a.az(t, "ad group member add -g outer --member-id "+inner)
-	a.fails(t, "already exist", "ad group member add -g outer --member-id "+inner)
-	a.prints(t, "d", "ad group show -g inner --query description")
-	a.prints(t, outer, "ad group get-member-groups -g inner")
-	a.prints(t, "2", "ad user get-member-groups --id ada@example.org --query length(@)")
-	a.prints(t, "Countess", "ad group member list -g inner --query [].displayName")
-	a.prints(t, "true", "ad group member check -g outer --query value --member-id "+user)
-	a.az(t, "ad group owner add -g inner --owner-object-id "+user)
-	a.prints(t, user, "ad group owner list -g inner --query [].id")
-	a.fails(t, "at least one owner", "ad group owner remove -g inner --owner-object-id "+user)
-	a.az(t, "ad group member remove -g inner --member-id "+user)
-	a.prints(t, "inner", "ad group list --filter", "startswith(displayName,'in')", "--query", "[].displayName")
-	a.az(t, "ad group delete -g inner")
-	a.prints(t, "outer", "ad group list --query [].displayName")
-	a.fails(t, "delegated", "ad signed-in-user show")
-	a.az(t, "ad user delete --id "+user)
+	return group
 }

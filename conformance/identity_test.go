@@ -148,3 +148,41 @@ func TestRoleAssignments(t *testing.T) {
 		t.Errorf("definitions by name: %d", len(page.Value))
 	}
 }
+
+func TestFederatedIdentityCredentials(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	id := s.identity(t, "worker")
+	c, err := armmsi.NewFederatedIdentityCredentialsClient(s.sub, s.Admin, s.options())
+	check(t, err)
+	properties := &armmsi.FederatedIdentityCredentialProperties{
+		Issuer: to.Ptr("https://Issuer.example/"), Subject: to.Ptr("system:serviceaccount:Ns:sa"), Audiences: []*string{to.Ptr("api://AzureADTokenExchange")},
+	}
+	put, err := c.CreateOrUpdate(t.Context(), s.group, "worker", "Cluster", armmsi.FederatedIdentityCredential{Properties: properties}, nil)
+	check(t, err)
+	if want := *id.ID + "/federatedIdentityCredentials/Cluster"; !strings.EqualFold(*put.ID, want) || *put.Name != "Cluster" {
+		t.Errorf("ID %s, want %s", *put.ID, want)
+	}
+	got, err := c.Get(t.Context(), s.group, "worker", "cluster", nil)
+	check(t, err)
+	if p := got.Properties; *p.Issuer != *properties.Issuer || *p.Subject != *properties.Subject || len(p.Audiences) != 1 || *p.Audiences[0] != "api://AzureADTokenExchange" {
+		t.Errorf("got %s %s %v", *p.Issuer, *p.Subject, p.Audiences)
+	}
+	_, err = c.CreateOrUpdate(t.Context(), s.group, "worker", "twin", armmsi.FederatedIdentityCredential{Properties: properties}, nil)
+	refused(t, err, http.StatusConflict, "Conflict", "Issuer and subject")
+	_, err = c.CreateOrUpdate(t.Context(), s.group, "nobody", "one", armmsi.FederatedIdentityCredential{Properties: properties}, nil)
+	refused(t, err, http.StatusNotFound, "")
+	found := 0
+	for pager := c.NewListPager(s.group, "worker", nil); pager.More(); {
+		page, err := pager.NextPage(t.Context())
+		check(t, err)
+		found += len(page.Value)
+	}
+	if found != 1 {
+		t.Errorf("%d credentials are listed", found)
+	}
+	_, err = c.Delete(t.Context(), s.group, "worker", "Cluster", nil)
+	check(t, err)
+	_, err = c.Get(t.Context(), s.group, "worker", "Cluster", nil)
+	refused(t, err, http.StatusNotFound, "")
+}

@@ -100,7 +100,7 @@ func TestMetadataAddress(t *testing.T) {
 			words = []string{"unshare", "-rn"}
 		}
 		if err := exec.Command(words[0], append(words[1:], "true")...).Run(); err != nil {
-			t.Skipf("network namespaces need root, or user namespaces that this machine does not give: %v", err)
+			t.Skipf("this machine gives no network namespaces: %v", err)
 		}
 		cmd := exec.CommandContext(t.Context(), words[0], append(words[1:], "sh", "-c",
 			`ip link set lo up && ip address add 169.254.169.254/32 dev lo && exec "$0" -test.run='^TestMetadataAddress$' -test.v`, os.Args[0])...)

@@ -11,17 +11,24 @@ import (
 	"github.com/keyreel/keyreel"
 )
 
+// buildKeyreel builds the command and returns the path of its program.
+func buildKeyreel(t testing.TB) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "keyreel")
+	build := exec.Command("go", "build", "-o", program, "./cmd/keyreel")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
 // TestKeyreelRun: programs that know Azure and nothing of Keyreel, started by `keyreel run` with no configuration, work as
 // an identity of this server; az too, which was never signed in.
 func TestKeyreelRun(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	binary := filepath.Join(t.TempDir(), "keyreel")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/keyreel")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := buildKeyreel(t)
 	f := &foreign{server: s, dir: t.TempDir()}
 	f.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + f.dir, "LANG=C.UTF-8", "AZURE_CORE_COLLECT_TELEMETRY=false", "AZURE_CLIENT_SECRET=stray", "AZURE_CLIENT_ID=stray", "AZURE_TENANT_ID=stray"}
 	run := []string{"run", "--data", filepath.Dir(s.CAPath()), "--others", "refuse", "--"}
@@ -43,13 +50,12 @@ func TestKeyreelRun(t *testing.T) {
 		admin.UserName: "az login -u " + admin.UserName + " -p " + admin.Password,
 		admin.ClientID: "az login --service-principal --tenant " + admin.TenantID + " -u " + admin.ClientID + " -p " + admin.ClientSecret,
 	} {
-		shell := login + " -o none && az account show --query user.name -o tsv && az group show -n rg --query name -o tsv"
+		shell := login + " --query [].user.name -o tsv && az group show -n rg --query name -o tsv"
 		if got := f.run(t, nil, binary, append(append([]string{}, run...), "sh", "-c", shell)...); got != who+"\nrg" {
 			t.Errorf("the administrator's az printed %q, want %s", got, who)
 		}
 	}
-	principal := az("identity show -g keyreel-run -n developer --query principalId")
-	clientID := az("identity show -g keyreel-run -n developer --query clientId")
+	developer := strings.Fields(az("identity show -g keyreel-run -n developer --query [principalId,clientId]"))
 	for _, language := range signers {
 		for _, kind := range []string{"default", "managed", "msal managed"} {
 			if kind == "msal managed" && language.language != "Node" {
@@ -61,8 +67,8 @@ func TestKeyreelRun(t *testing.T) {
 			if err := json.Unmarshal([]byte(out), &answer); err != nil {
 				t.Fatalf("%s: %v\n%s", language.language, err, out)
 			}
-			answer.is(t, language.language+" "+kind, principal)
-			if answer.Claims["appid"] != clientID {
+			answer.is(t, language.language+" "+kind, developer[0])
+			if answer.Claims["appid"] != developer[1] {
 				t.Errorf("%s: appid %v", language.language, answer.Claims["appid"])
 			}
 		}

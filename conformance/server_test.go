@@ -76,16 +76,20 @@ func (s *server) groupID() string {
 	return "/subscriptions/" + s.sub + "/resourceGroups/" + s.group
 }
 
-// assign grants a role and returns the assignment's name.
-func (s *server) assign(t testing.TB, scope, role, principal string) string {
+// assign grants a role to a service principal, or to whom edit says, and returns the assignment's name.
+func (s *server) assign(t testing.TB, scope, role, principal string, edit ...func(*armauthorization.RoleAssignmentProperties)) string {
 	t.Helper()
 	c, err := armauthorization.NewRoleAssignmentsClient(s.sub, s.Admin, s.options())
 	check(t, err)
-	name := uuid.NewString()
-	_, err = c.Create(context.Background(), scope, name, armauthorization.RoleAssignmentCreateParameters{Properties: &armauthorization.RoleAssignmentProperties{
+	properties := &armauthorization.RoleAssignmentProperties{
 		RoleDefinitionID: to.Ptr("/subscriptions/" + s.sub + "/providers/Microsoft.Authorization/roleDefinitions/" + role),
 		PrincipalID:      &principal, PrincipalType: to.Ptr(armauthorization.PrincipalTypeServicePrincipal),
-	}}, nil)
+	}
+	for _, fn := range edit {
+		fn(properties)
+	}
+	name := uuid.NewString()
+	_, err = c.Create(context.Background(), scope, name, armauthorization.RoleAssignmentCreateParameters{Properties: properties}, nil)
 	check(t, err)
 	return name
 }
@@ -148,7 +152,7 @@ func (s *server) storage(t testing.TB, name string, rules *armstorage.NetworkRul
 	return *r.ID
 }
 
-// vaultOptions change the vault that a test makes.
+// newVault makes a vault, as edit changes it, and returns its ID.
 func (s *server) newVault(t testing.TB, name string, edit func(*armkeyvault.VaultProperties)) string {
 	t.Helper()
 	c, err := armkeyvault.NewVaultsClient(s.sub, s.Admin, s.options())

@@ -3,7 +3,6 @@ package conformance
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"html"
 	"io"
 	"net/http"
@@ -33,6 +32,20 @@ const (
 	webRedirect    = "https://web.example/cb"
 )
 
+const armResource = "797f4846-ba00-4fd7-ba43-dac1f8f63013" // the application id of Azure Resource Manager
+
+// permit lets an application act as a user, or as any user, at a resource, as "az ad app permission grant" does. It returns
+// the id of the grant.
+func (s *server) permit(t testing.TB, app *application, resource, userID string) string {
+	t.Helper()
+	sp := s.graph(t, "GET", "servicePrincipals(appId='"+resource+"')", nil, http.StatusOK)
+	grant := map[string]any{"clientId": app.principal, "resourceId": sp["id"], "consentType": "AllPrincipals", "scope": "user_impersonation"}
+	if userID != "" {
+		grant["consentType"], grant["principalId"] = "Principal", userID
+	}
+	return s.graph(t, "POST", "oauth2PermissionGrants", grant, http.StatusCreated)["id"].(string)
+}
+
 // person is a user of the tenant, with a browser that has no scripts.
 type person struct {
 	name, password, id string
@@ -40,38 +53,18 @@ type person struct {
 	browser            *http.Client
 }
 
-// askGraph calls Microsoft Graph as the administrator.
-func (s *server) askGraph(t testing.TB, method, path string, body any, want int) map[string]any {
-	t.Helper()
-	text, err := json.Marshal(body)
-	check(t, err)
-	resp, answer := s.raw(t, method, s.URLs().Graph()+"/v1.0"+path, s.token(t, s.Admin, "https://graph.microsoft.com"), string(text), "Content-Type", "application/json")
-	if resp.StatusCode != want {
-		t.Fatalf("%s %s: %d %s", method, path, resp.StatusCode, answer)
-	}
-	var out map[string]any
-	if answer != "" {
-		check(t, json.Unmarshal([]byte(answer), &out))
-	}
-	return out
-}
-
-// person makes a user, with a role on the resource group.
+// person makes a user, with a role on the subscription.
 func (s *server) person(t testing.TB, name, role string) *person {
 	t.Helper()
 	p := &person{name: name + "@example.org", password: "Correct horse " + uuid.NewString(), server: s}
-	made := s.askGraph(t, "POST", "/users", map[string]any{
+	made := s.graph(t, "POST", "users", map[string]any{
 		"displayName": "Ada Lovelace", "userPrincipalName": p.name, "mailNickname": name, "accountEnabled": true,
 		"passwordProfile": map[string]any{"password": p.password, "forceChangePasswordNextSignIn": false},
 	}, http.StatusCreated)
 	p.id = made["id"].(string)
-	c, err := armauthorization.NewRoleAssignmentsClient(s.sub, s.Admin, s.options())
-	check(t, err)
-	_, err = c.Create(t.Context(), "/subscriptions/"+s.sub, uuid.NewString(), armauthorization.RoleAssignmentCreateParameters{Properties: &armauthorization.RoleAssignmentProperties{
-		RoleDefinitionID: to.Ptr("/subscriptions/" + s.sub + "/providers/Microsoft.Authorization/roleDefinitions/" + role),
-		PrincipalID:      &p.id, PrincipalType: to.Ptr(armauthorization.PrincipalTypeUser),
-	}}, nil)
-	check(t, err)
+	s.assign(t, "/subscriptions/"+s.sub, role, p.id, func(r *armauthorization.RoleAssignmentProperties) {
+		r.PrincipalType = to.Ptr(armauthorization.PrincipalTypeUser)
+	})
 	p.fresh(t)
 	return p
 }
@@ -84,17 +77,6 @@ func (p *person) fresh(t testing.TB) {
 	p.browser = p.server.HTTPClient()
 	p.browser.Jar = jar
 	p.browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-}
-
-// application registers an application with a service principal and a client secret.
-func (s *server) application(t testing.TB, properties map[string]any) (clientID, secret string) {
-	t.Helper()
-	properties["displayName"] = "Orders"
-	app := s.askGraph(t, "POST", "/applications", properties, http.StatusCreated)
-	clientID = app["appId"].(string)
-	s.askGraph(t, "POST", "/servicePrincipals", map[string]any{"appId": clientID}, http.StatusCreated)
-	made := s.askGraph(t, "POST", "/applications/"+app["id"].(string)+"/addPassword", map[string]any{}, http.StatusOK)
-	return clientID, made["secretText"].(string)
 }
 
 var (
@@ -138,6 +120,9 @@ func (p *person) signIn(t testing.TB, link string) (back *url.URL, params url.Va
 	resp, body := page(t, got, err)
 	if strings.Contains(body, `name="passwd"`) {
 		resp, body = p.submit(t, body, "login", p.name, "passwd", p.password)
+	}
+	if strings.Contains(body, "Permissions requested") {
+		resp, body = p.submit(t, body, "decision", "accept")
 	}
 	if m := formAction.FindStringSubmatch(body); m != nil && resp.StatusCode == http.StatusOK {
 		back, err = url.Parse(html.UnescapeString(m[1]))
@@ -194,7 +179,7 @@ func TestUserCredentials(t *testing.T) {
 	s := start(t)
 	ada := s.person(t, "ada", reader)
 	tenant := s.Installation().TenantID
-	api, secret := s.application(t, map[string]any{"api": map[string]any{"oauth2PermissionScopes": []any{map[string]any{
+	api := s.application(t, map[string]any{"api": map[string]any{"oauth2PermissionScopes": []any{map[string]any{
 		"id": uuid.NewString(), "value": "read", "type": "User", "isEnabled": true,
 		"adminConsentDisplayName": "Read", "adminConsentDescription": "Read", "userConsentDisplayName": "Read", "userConsentDescription": "Read",
 	}}}})
@@ -212,12 +197,16 @@ func TestUserCredentials(t *testing.T) {
 		ClientOptions: s.ClientOptions(), DisableInstanceDiscovery: true,
 	})
 	check(t, err)
-	forAPI, err := password.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"api://" + api + "/read"}})
+	forAPI, err := password.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"api://" + api.clientID + "/read"}})
 	check(t, err)
-	onBehalf, err := azidentity.NewOnBehalfOfCredentialWithSecret(tenant, api, forAPI.Token, secret, &azidentity.OnBehalfOfCredentialOptions{
+	onBehalf, err := azidentity.NewOnBehalfOfCredentialWithSecret(tenant, api.clientID, forAPI.Token, api.secret, &azidentity.OnBehalfOfCredentialOptions{
 		ClientOptions: s.ClientOptions(), DisableInstanceDiscovery: true,
 	})
 	check(t, err)
+	if _, err := onBehalf.GetToken(t.Context(), tokenFor("https://management.azure.com")); err == nil || !strings.Contains(err.Error(), "AADSTS65001") {
+		t.Errorf("on behalf of a user who has not consented: %v", err)
+	}
+	granted := s.permit(t, api, armResource, "")
 	for name, cred := range map[string]azcore.TokenCredential{"device code": device, "name and password": password, "on behalf of": onBehalf} {
 		if c := claims(t, s.token(t, cred, "https://management.azure.com")); c["oid"] != ada.id || c["idtyp"] != "user" || c["name"] != "Ada Lovelace" {
 			t.Errorf("%s: claims %v", name, c)
@@ -233,6 +222,13 @@ func TestUserCredentials(t *testing.T) {
 	if _, err := password.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}}); err != nil {
 		t.Errorf("another resource, by refresh token: %v", err)
 	}
+	// Without the grant the application's tokens are over.
+	groups, err := armresources.NewResourceGroupsClient(s.sub, onBehalf, s.options())
+	check(t, err)
+	s.graph(t, "DELETE", "oauth2PermissionGrants/"+granted, nil, http.StatusNoContent)
+	_, err = groups.Get(t.Context(), s.group, nil)
+	refused(t, err, http.StatusUnauthorized, "")
+
 	//lint:ignore SA1019 programs use it as long as it is there
 	wrong, err := azidentity.NewUsernamePasswordCredential(tenant, azureCLIClient, ada.name, "wrong", &azidentity.UsernamePasswordCredentialOptions{
 		ClientOptions: s.ClientOptions(), DisableInstanceDiscovery: true,
@@ -243,9 +239,17 @@ func TestUserCredentials(t *testing.T) {
 	}
 
 	// Disabled, the user is refused with the next request, whatever tokens there are.
-	s.askGraph(t, "PATCH", "/users/"+ada.id, map[string]any{"accountEnabled": false}, http.StatusNoContent)
-	groups, err := armresources.NewResourceGroupsClient(s.sub, device, s.options())
+	s.graph(t, "PATCH", "users/"+ada.id, map[string]any{"accountEnabled": false}, http.StatusNoContent)
+	groups, err = armresources.NewResourceGroupsClient(s.sub, device, s.options())
 	check(t, err)
+	_, err = groups.Get(t.Context(), s.group, nil)
+	refused(t, err, http.StatusUnauthorized, "")
+
+	// Enabled again, until the sign-ins are revoked.
+	s.graph(t, "PATCH", "users/"+ada.id, map[string]any{"accountEnabled": true}, http.StatusNoContent)
+	_, err = groups.Get(t.Context(), s.group, nil)
+	check(t, err)
+	s.graph(t, "POST", "users/"+ada.id+"/revokeSignInSessions", nil, http.StatusOK)
 	_, err = groups.Get(t.Context(), s.group, nil)
 	refused(t, err, http.StatusUnauthorized, "")
 }
@@ -276,24 +280,24 @@ func TestAuthorizationCodeFlow(t *testing.T) {
 		t.Error("the refresh token gave a token for another resource")
 	}
 
-	clientID, secret := s.application(t, map[string]any{"web": map[string]any{"redirectUris": []any{webRedirect}}})
-	cred, err := confidential.NewCredFromSecret(secret)
+	app := s.application(t, map[string]any{"web": map[string]any{"redirectUris": []any{webRedirect}}})
+	cred, err := confidential.NewCredFromSecret(app.secret)
 	check(t, err)
-	web, err := confidential.New(authority, clientID, cred, confidential.WithHTTPClient(s.HTTPClient()), confidential.WithInstanceDiscovery(false))
+	web, err := confidential.New(authority, app.clientID, cred, confidential.WithHTTPClient(s.HTTPClient()), confidential.WithInstanceDiscovery(false))
 	check(t, err)
-	link, err := web.AuthCodeURL(t.Context(), clientID, webRedirect, scopes)
+	link, err := web.AuthCodeURL(t.Context(), app.clientID, webRedirect, scopes)
 	check(t, err)
 	_, params, _ := ada.signIn(t, link) // without a password: she is signed in
 	code := params.Get("code")
 	got, err := web.AcquireTokenByAuthCode(t.Context(), code, webRedirect, scopes)
 	check(t, err)
-	if c := claims(t, got.AccessToken); c["oid"] != ada.id || c["appid"] != clientID || c["appidacr"] != "1" {
+	if c := claims(t, got.AccessToken); c["oid"] != ada.id || c["appid"] != app.clientID || c["appidacr"] != "1" {
 		t.Errorf("claims %v", c)
 	}
 	if _, err := web.AcquireTokenByAuthCode(t.Context(), code, webRedirect, scopes); err == nil || !strings.Contains(err.Error(), "AADSTS54005") {
 		t.Errorf("the second use of the code: %v", err)
 	}
-	s.askGraph(t, "PATCH", "/users/"+ada.id, map[string]any{"passwordProfile": map[string]any{"password": "Another horse", "forceChangePasswordNextSignIn": false}}, http.StatusNoContent)
+	s.graph(t, "PATCH", "users/"+ada.id, map[string]any{"passwordProfile": map[string]any{"password": "Another horse", "forceChangePasswordNextSignIn": false}}, http.StatusNoContent)
 	if _, err := program.AcquireTokenSilent(t.Context(), []string{"https://storage.azure.com/.default"}, public.WithSilentAccount(first.Account)); err == nil || !strings.Contains(err.Error(), "AADSTS50173") {
 		t.Errorf("the refresh token after a new password: %v", err)
 	}
@@ -304,17 +308,18 @@ func TestNodeSignIn(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	ada := s.person(t, "ada", reader)
-	api, secret := s.application(t, map[string]any{
+	api := s.application(t, map[string]any{
 		"identifierUris": []any{"api://orders"},
 		"api": map[string]any{"oauth2PermissionScopes": []any{map[string]any{
 			"id": uuid.NewString(), "value": "read", "type": "User", "isEnabled": true,
 			"adminConsentDisplayName": "Read", "adminConsentDescription": "Read", "userConsentDisplayName": "Read", "userConsentDescription": "Read",
 		}}},
 	})
+	s.permit(t, api, armResource, ada.id)
 	f := s.foreign(t)
-	program, args := node(t, "signin.mjs", s.Installation().TenantID, azureCLIClient, api)
+	program, args := node(t, "signin.mjs", s.Installation().TenantID, azureCLIClient, api.clientID)
 	cmd := exec.CommandContext(t.Context(), program, args...)
-	cmd.Dir, cmd.Env = f.dir, append(f.env, "NODE_USE_ENV_PROXY=1", "NODE_NO_WARNINGS=1", "SECRET="+secret)
+	cmd.Dir, cmd.Env = f.dir, append(f.env, "NODE_USE_ENV_PROXY=1", "NODE_NO_WARNINGS=1", "SECRET="+api.secret)
 	out := conversation(t, cmd, map[string]func(rest string){
 		"LINK ": func(link string) {
 			ada.deliver(t, strings.Replace(link, "https://login.microsoftonline.com", s.URLs().Login(), 1))
@@ -323,7 +328,7 @@ func TestNodeSignIn(t *testing.T) {
 	})
 	want := map[string]any{
 		"interactive": list(ada.name, ada.id, "https://management.azure.com"), "silent": "https://vault.azure.net", "device": ada.id,
-		"api": list("api://orders", "read"), "on behalf of": list(ada.id, api, "https://management.azure.com"), "twice": true, "wrong verifier": "invalid_grant",
+		"api": list("api://orders", "read"), "on behalf of": list(ada.id, api.clientID, "https://management.azure.com"), "twice": true, "wrong verifier": "invalid_grant",
 	}
 	got := found(t, out)
 	for name, value := range want {
@@ -373,7 +378,7 @@ func TestAzureCLIUser(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	ada := s.person(t, "ada", reader)
-	a := azureCLI{s.foreign(t)}
+	a := s.foreign(t).azureCLI(t)
 	a.prints(t, a.sub+"\tuser", "login --query [].[id,user.type] -u "+ada.name+" -p", ada.password)
 	a.prints(t, ada.name, "account show --query user.name")
 	a.prints(t, "rg", "group list --query [].name")
@@ -383,7 +388,7 @@ func TestAzureCLIUser(t *testing.T) {
 	a.az(t, "logout")
 	a.fails(t, "AADSTS50126", "login -u "+ada.name+" -p wrong")
 
-	device := azureCLI{s.foreign(t)}
+	device := s.foreign(t)
 	cmd := exec.CommandContext(t.Context(), "az", "login", "--use-device-code", "--query", "[].user.name", "-o", "tsv")
 	cmd.Dir, cmd.Env = device.dir, append(device.env, "AZURE_CORE_ONLY_SHOW_ERRORS=false")
 	prompt := regexp.MustCompile(`open the page (\S+) and enter the code (\S+)`)
@@ -398,7 +403,9 @@ func TestAzureCLIUser(t *testing.T) {
 	if !strings.HasSuffix(out, ada.name) {
 		t.Errorf("az login --use-device-code printed %q", out)
 	}
-	device.prints(t, "rg", "group show -n rg --query name")
+	if got := device.run(t, nil, "az", "group", "show", "-n", "rg", "--query", "name", "-o", "tsv"); got != "rg" {
+		t.Errorf("az group show printed %q", got)
+	}
 }
 
 // TestSignInPage drives the sign-in page with Chromium.
@@ -410,13 +417,13 @@ func TestSignInPage(t *testing.T) {
 	}
 	s := start(t)
 	ada := s.person(t, "ada", reader)
-	web, _ := s.application(t, map[string]any{"web": map[string]any{"redirectUris": []any{"http://localhost/cb"}}})
+	web := s.application(t, map[string]any{"web": map[string]any{"redirectUris": []any{"http://localhost/cb"}}})
 	f := s.foreign(t)
-	program, args := node(t, "signinpage.mjs", s.URLs().Login(), s.Installation().TenantID, azureCLIClient, web, ada.name)
+	program, args := node(t, "signinpage.mjs", s.URLs().Login(), s.Installation().TenantID, azureCLIClient, web.clientID, ada.name)
 	got := found(t, f.run(t, []string{"CHROMIUM=" + chromium, "PASSWORD=" + ada.password}, program, args...))
 	want := map[string]any{
 		"wrong": "The user name or password is incorrect.", "labels": list("User name", "Password"), "focus": "login", "errors": list(),
-		"code": true, "again": true, "form_post": true, "without scripts": true, "framed": false,
+		"code": true, "again": true, "consent": "Access Windows Azure Service Management API as you (Windows Azure Service Management API, user_impersonation)", "form_post": true, "without scripts": true, "framed": false,
 		"forged": 403.0, "forged session": false, "signed out": "You signed out", "after": "Sign in", "locked": "This account is temporarily locked to prevent unauthorized use. Try again later.",
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -13,17 +13,28 @@ import (
 	"github.com/keyreel/keyreel/internal/azure"
 )
 
-// publicResources are the resources that Azure's clients know by name, without a slash at the end.
-var publicResources = map[string]bool{
-	"https://management.azure.com":        true,
-	"https://management.core.windows.net": true,
-	"https://vault.azure.net":             true,
-	"https://storage.azure.com":           true,
-	"https://graph.microsoft.com":         true,
-	"https://graph.windows.net":           true,
-	"https://rest.media.azure.net":        true,
-	"https://authorization.azure.net":     true,
-	"api://azureadtokenexchange":          true,
+// Application ids of Microsoft's resources.
+const (
+	armApp      = "797f4846-ba00-4fd7-ba43-dac1f8f63013"
+	vaultApp    = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"
+	storageApp  = "e406a681-f3d4-42a8-90b6-c2b029497af1"
+	mediaApp    = "374b2a64-3b6b-436b-934c-b820eacca870"
+	graphApp    = "00000003-0000-0000-c000-000000000000"
+	oldGraphApp = "00000002-0000-0000-c000-000000000000"
+)
+
+// publicResources are the resources that Azure's clients know by name, without a slash at the end, and the applications to
+// which they belong. Decisions on access belong to the resource manager, whose roles they are made of.
+var publicResources = map[string]string{
+	"https://management.azure.com":        armApp,
+	"https://management.core.windows.net": armApp,
+	"https://vault.azure.net":             vaultApp,
+	"https://storage.azure.com":           storageApp,
+	"https://graph.microsoft.com":         graphApp,
+	"https://graph.windows.net":           oldGraphApp,
+	"https://rest.media.azure.net":        mediaApp,
+	"https://authorization.azure.net":     armApp,
+	"api://azureadtokenexchange":          "", // of assertions, which nobody makes for users,
 }
 
 var guid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
@@ -34,6 +45,10 @@ func (a *Authority) checkAudience(ctx context.Context, audience string) error {
 	if err != nil || ok {
 		return err
 	}
+	return a.errNoResource(audience)
+}
+
+func (a *Authority) errNoResource(audience string) error {
 	return aadsts(http.StatusBadRequest, "invalid_resource", 500011,
 		"The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.",
 		shown(audience), a.o.TenantID)
@@ -42,22 +57,10 @@ func (a *Authority) checkAudience(ctx context.Context, audience string) error {
 // serves reports whether tokens for an audience make sense here: it is a service's resource, a blob host, or a
 // registered application.
 func (a *Authority) serves(ctx context.Context, audience string) (bool, error) {
-	name := strings.ToLower(strings.TrimSuffix(audience, "/"))
-	if publicResources[name] {
+	appID, known := a.service(audience)
+	if known {
 		return true, nil
 	}
-	own := azure.URLs{Hosts: a.o.Hosts}
-	for _, resource := range []string{own.Management(), own.VaultResource(), own.Graph(), own.AuthorizationResource()} {
-		if name == strings.ToLower(resource) {
-			return true, nil
-		}
-	}
-	if u, err := url.Parse(name); err == nil && u.Scheme == "https" {
-		if t, ok := a.o.Hosts.Parse(u.Host); ok && t.Service == azure.Blob {
-			return name == strings.ToLower(azure.URLs{Hosts: a.o.Hosts, Public: t.Public}.Blob(t.Name)), nil
-		}
-	}
-	appID := strings.TrimPrefix(name, "api://")
 	if !guid.MatchString(appID) {
 		var err error
 		if appID, err = a.o.Directory.ByIdentifierURI(ctx, audience); errors.Is(err, sql.ErrNoRows) {
@@ -71,6 +74,32 @@ func (a *Authority) serves(ctx context.Context, audience string) (bool, error) {
 		return false, nil
 	}
 	return err == nil && p.Enabled, err
+}
+
+// service returns the application of which an audience is a resource, and whether that is one of the services here. Of any
+// other audience it returns what names the application: its client id, or an identifier URI.
+func (a *Authority) service(audience string) (appID string, known bool) {
+	name := strings.ToLower(strings.TrimSuffix(audience, "/"))
+	if appID, known = publicResources[name]; known {
+		return appID, true
+	}
+	own := azure.URLs{Hosts: a.o.Hosts}
+	for resource, appID := range map[string]string{
+		own.Management(): armApp, own.VaultResource(): vaultApp, own.Graph(): graphApp, own.AuthorizationResource(): armApp,
+	} {
+		if name == strings.ToLower(resource) {
+			return appID, true
+		}
+	}
+	if u, err := url.Parse(name); err == nil && u.Scheme == "https" {
+		if t, ok := a.o.Hosts.Parse(u.Host); ok && t.Service == azure.Blob && name == strings.ToLower(azure.URLs{Hosts: a.o.Hosts, Public: t.Public}.Blob(t.Name)) {
+			return storageApp, true
+		}
+	}
+	if id := strings.TrimPrefix(name, "api://"); guid.MatchString(id) {
+		return id, false
+	}
+	return audience, false
 }
 
 // aadsts makes an error of Entra's token service. It is to be rendered with azure.RenderOAuth2.

@@ -16,6 +16,7 @@ import (
 	"github.com/keyreel/keyreel/internal/audit"
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/directory"
+	"github.com/keyreel/keyreel/internal/outbound"
 	"github.com/keyreel/keyreel/internal/rowcache"
 	"github.com/keyreel/keyreel/internal/seal"
 	"github.com/keyreel/keyreel/internal/store"
@@ -36,9 +37,13 @@ type Options struct {
 	Hosts     azure.Hosts
 	TenantID  string
 
-	// PrivateIssuers lets federated credentials name issuers whose hosts are not on the public internet.
-	PrivateIssuers bool
-	IssuerRoots    *x509.CertPool // whom to trust for issuers' TLS certificates; nil is the system's roots
+	// MayConsentForAll reports whether a user, with the groups that the user is in, may let applications act as any user: who
+	// may change the directory. nil lets nobody.
+	MayConsentForAll func(ctx context.Context, principals []string) (bool, error)
+
+	// PrivateNetworks lets federated credentials name issuers whose hosts are not on the public internet.
+	PrivateNetworks bool
+	IssuerRoots     *x509.CertPool // whom to trust for issuers' TLS certificates; nil is the system's roots
 
 	KeyLifetime time.Duration // how long a key signs; 0 is 7 days, at least 24 h
 	// ArcTokenDir is the folder in which Azure Arc's clients look for keys (/var/opt/azcmagent/tokens, readable by their
@@ -79,7 +84,7 @@ func Open(ctx context.Context, o Options) (*Authority, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	a := &Authority{o: o, stopped: make(chan struct{}), issuers: newIssuers(o.PrivateIssuers, o.IssuerRoots)}
+	a := &Authority{o: o, stopped: make(chan struct{}), issuers: newIssuers(outbound.Options{PrivateNetworks: o.PrivateNetworks, Roots: o.IssuerRoots})}
 	a.keys.Store(&keySet{})
 	var err error
 	if a.login, err = a.loginRouter(); err != nil {

@@ -28,7 +28,7 @@ type authorization struct {
 	idToken  bool                  // an ID token is wanted
 	state    string
 	nonce    string
-	prompt   string // empty, none, login, select_account or consent
+	prompt   string // empty, none, login, select_account, consent or admin_consent
 	hint     string // sign-in name
 	maxAge   time.Duration
 	limited  bool // maxAge was sent
@@ -99,7 +99,7 @@ func (z *authorization) read(ctx context.Context, a *Authority) error {
 	case z.idToken && z.redirect.Type != "web":
 		return aadsts(http.StatusBadRequest, "unsupported_response_type", 700054, "response_type 'id_token' is not enabled for the application: its redirect URI is not of the type 'web'.")
 	}
-	if prompts := []string{"", "none", "login", "select_account", "consent", "admin_consent"}; !slices.Contains(prompts, z.prompt) {
+	if prompts := []string{"", "none", "login", "select_account", "consent", adminConsent}; !slices.Contains(prompts, z.prompt) {
 		return aadsts(http.StatusBadRequest, "invalid_request", 90023, "Unsupported 'prompt' value '%s'.", shown(z.prompt))
 	}
 	if age := z.query.Get("max_age"); age != "" {
@@ -112,7 +112,7 @@ func (z *authorization) read(ctx context.Context, a *Authority) error {
 	if err := z.readChallenge(); err != nil {
 		return err
 	}
-	_, err = a.grantScopes(ctx, z.wanted)
+	_, err = a.delegation(ctx, z.client.AppID, "", z.wanted)
 	return err
 }
 
@@ -228,8 +228,23 @@ func (a *Authority) refuseAuthorization(w http.ResponseWriter, r *azure.Request,
 	return respond(w, z.redirect.URI, z.mode, params)
 }
 
-// finishAuthorization sends the client what it asked for. There is no consent to be asked for.
+// finishAuthorization sends the client what it asked for, once somebody has consented to it.
 func (a *Authority) finishAuthorization(w http.ResponseWriter, r *azure.Request, z *authorization, s *session) error {
+	d, err := a.delegation(r.Context(), z.client.AppID, s.user.ID, z.wanted)
+	switch asked := z.prompt == "consent" || z.prompt == adminConsent; {
+	case err != nil:
+		return a.refuseAuthorization(w, r, z, err)
+	case len(d.missing) == 0 && !asked:
+		return a.answerAuthorization(w, r, z, s)
+	case z.prompt == "none":
+		e := d.errConsent()
+		e.Code = e.Inner
+		return a.refuseAuthorization(w, r, z, e)
+	}
+	return a.askConsent(w, r, z, s, d)
+}
+
+func (a *Authority) answerAuthorization(w http.ResponseWriter, r *azure.Request, z *authorization, s *session) error {
 	ctx := r.Context()
 	params := url.Values{}
 	if z.state != "" {

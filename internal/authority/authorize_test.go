@@ -142,7 +142,7 @@ func TestPrompts(t *testing.T) {
 		{"none", edit{"prompt": "none"}, ""},
 		{"nothing", nil, ""},
 		{"her own name", edit{"login_hint": strings.ToUpper(adaName)}, ""},
-		{"consent, of which there is none", edit{"prompt": "consent"}, ""},
+		{"consent, of which there is no need", edit{"prompt": "consent"}, "Permissions requested"},
 		{"not too long ago", edit{"max_age": "60"}, ""},
 		{"login", edit{"prompt": "login", "login_hint": adaName}, `value="` + adaName + `"`},
 		{"select_account", edit{"prompt": "select_account"}, "Continue as " + adaName},
@@ -218,7 +218,7 @@ func FuzzAuthorize(f *testing.F) {
 		if extra.Get("login") != "" {
 			extra.Set("login", "") // the lockout is tested elsewhere
 		}
-		for _, to := range []string{"/common/login", devicePage, path, "/common/oauth2/logout", "/common/oauth2/v2.0/devicecode", "/common/oauth2/v2.0/token"} {
+		for _, to := range []string{"/common/login", "/common/consent", devicePage, path, "/common/oauth2/logout", "/common/oauth2/v2.0/devicecode", "/common/oauth2/v2.0/token"} {
 			check(postForm(to, extra))
 			r := httptest.NewRequest(http.MethodPost, ownLogin+to, strings.NewReader(body))
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")

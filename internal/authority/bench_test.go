@@ -88,3 +88,19 @@ func BenchmarkTokenEndpoint(b *testing.B) {
 		})
 	})
 }
+
+// BenchmarkVerifyUser checks a user's token, for which the grant and the consent are looked up too.
+func BenchmarkVerifyUser(b *testing.B) {
+	n := newNode(b)
+	ada := n.ada(b)
+	web, secret := n.web(b)
+	n.consent(b, web.AppID, armApp, ada.ID, "user_impersonation")
+	raw := n.tokens(b, request(web.AppID, webCode), map[string]string{"client_secret": string(secret)})["access_token"].(string)
+	accept := accepting(armAud)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := n.Verify(b.Context(), raw, accept); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

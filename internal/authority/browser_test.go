@@ -205,7 +205,11 @@ func authorizeURL(q url.Values) string {
 func (n *node) signedIn(t testing.TB, q url.Values) (*browser, string) {
 	t.Helper()
 	b := n.browser()
-	got := b.submit(t, b.get(t, authorizeURL(q)), credentials(adaSecret)).location(t, q.Get("redirect_uri"))
+	page := b.submit(t, b.get(t, authorizeURL(q)), credentials(adaSecret))
+	if strings.Contains(page.body, "Permissions requested") {
+		page = b.submit(t, page, map[string]string{"decision": "accept"})
+	}
+	got := page.location(t, q.Get("redirect_uri"))
 	if got.Get("code") == "" || got.Get("state") != q.Get("state") {
 		t.Fatalf("answer %v", got)
 	}

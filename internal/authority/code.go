@@ -145,7 +145,7 @@ func (a *Authority) redeemCode(ctx context.Context, r *tokenRequest) (*tokenAnsw
 		w.Profile, w.Email = w.Profile || c.Wanted.Profile, w.Email || c.Wanted.Email
 	}
 	r.record.Details["audience"] = shown(w.Resource)
-	scopes, err := a.grantScopes(ctx, w)
+	scopes, err := a.grantScopes(ctx, reg.AppID, p.ID, w)
 	if err != nil {
 		return nil, err
 	}

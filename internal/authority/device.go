@@ -129,7 +129,7 @@ func (a *Authority) newDevice(r *azure.Request, v2 bool, record *audit.Record) (
 	if d.Wanted, err = wantedOf(form, v2); err != nil {
 		return "", "", err
 	}
-	if _, err := a.grantScopes(ctx, d.Wanted); err != nil {
+	if _, err := a.delegation(ctx, reg.AppID, "", d.Wanted); err != nil {
 		return "", "", err
 	}
 	about, err := json.Marshal(d)
@@ -205,7 +205,7 @@ func (a *Authority) redeemDevice(ctx context.Context, r *tokenRequest) (*tokenAn
 	if err != nil {
 		return nil, err
 	}
-	scopes, err := a.grantScopes(ctx, d.Wanted)
+	scopes, err := a.grantScopes(ctx, reg.AppID, p.ID, d.Wanted)
 	if err != nil {
 		return nil, err
 	}

@@ -62,11 +62,16 @@ func (a *Authority) deviceForm(w http.ResponseWriter, r *azure.Request) error {
 		return err
 	}
 	secret := sessionSecret(r)
-	if s == nil && form.Get("login") != "" {
-		s, secret, err = a.signInByForm(w, r, form, d.ClientID)
+	if form.Get("account") == "other" {
+		s = nil
+	}
+	if form.Get("login") != "" {
+		if s, err = a.signInByForm(w, r, form, d.ClientID); s != nil {
+			secret = s.secret
+		}
 	}
 	p := page{
-		Kind: "signin", Title: "Sign in", App: reg.Name, Action: devicePage, Name: form.Get("login"),
+		Kind: "signin", Title: "Sign in", App: plain(reg.Name), Action: devicePage, Name: form.Get("login"),
 		Form: formToken(w, r, secret), Params: url.Values{"otc": {form.Get("otc")}},
 	}
 	status := http.StatusOK
@@ -83,8 +88,10 @@ func (a *Authority) deviceForm(w http.ResponseWriter, r *azure.Request) error {
 		return err
 	case s == nil:
 		return writePage(w, status, p)
-	case form.Get("decision") == "approve" || form.Get("decision") == "decline":
-		return a.decideDevice(w, r, d, s, form.Get("decision") == "approve", record)
+	case form.Get("decision") == "approve" || form.Get("decision") == "accept":
+		return a.approveDevice(w, r, form, d, s, record)
+	case form.Get("decision") == "decline":
+		return a.decideDevice(w, r, d, s, false, record)
 	}
 	p.Kind, p.Title, p.Account, p.Address = "confirm", "Sign in on another device?", s.user.Name, d.Address
 	return writePage(w, status, p)
@@ -120,6 +127,34 @@ func (a *Authority) deviceOf(r *azure.Request, typed string) (d storedDevice, er
 		return d, fmt.Errorf("counting a wrong user code: %w", err)
 	}
 	return d, aadsts(http.StatusBadRequest, "bad_verification_code", 70018, "Invalid verification code due to User typing in wrong user code for device code flow.")
+}
+
+// approveDevice keeps the user's approval, and asks for consent before when there is none.
+func (a *Authority) approveDevice(w http.ResponseWriter, r *azure.Request, form url.Values, d storedDevice, s *session, record audit.Record) error {
+	ctx := r.Context()
+	to, err := a.delegation(ctx, d.ClientID, s.user.ID, d.Wanted)
+	if err != nil {
+		return err
+	}
+	if len(to.missing) > 0 {
+		err := errChanged
+		if form.Get("decision") == "accept" {
+			err = a.consent(ctx, r, form, s, to, to.scopes)
+		}
+		switch {
+		case errors.Is(err, errChanged):
+			p := page{Action: devicePage, Params: url.Values{"otc": {form.Get("otc")}}}
+			if all, err := a.mayConsentForAll(ctx, s); err != nil {
+				return err
+			} else if all {
+				p.Everyone = "may"
+			}
+			return writeConsent(w, r, p, s, to, to.scopes)
+		case err != nil:
+			return err
+		}
+	}
+	return a.decideDevice(w, r, d, s, true, record)
 }
 
 // decideDevice keeps the user's decision. The record is written first: what is in the log and did not happen is told from

@@ -27,7 +27,13 @@
 //   - A client's own assertion (RS256 or PS256, by the key of a certificate that the directory keeps) is good once, on all
 //     nodes and across restarts. That of another issuer is good while it lives, if issuer, subject and audience are exactly
 //     those of a federated credential. Only an issuer that one names is asked for its keys: over https, without redirects,
-//     within 10 s and 1 MiB, and not at an address off the public internet unless Options.PrivateIssuers is set.
+//     within 10 s and 1 MiB, and not at an address off the public internet unless Options.PrivateNetworks is set.
+//   - An application acts as a user only where somebody has consented: the user, for all users who may change the directory,
+//     or the resource (pre-authorized applications). Being signed in is not enough, for silent requests and on-behalf-of
+//     neither. Microsoft's own clients, an application at itself, and what OpenID Connect tells of the user need no consent.
+//     Consent is a permission grant of the directory and is asked of it on every use of a token: withdrawn, it takes access
+//     tokens along at once here and within 5 s on other nodes, as does a client that is disabled or deleted.
+//   - What a user consents to is what the page has shown: a form that names other permissions is answered with the question.
 //   - A user's access token is good only while its user exists and is enabled and its grant stands. Sessions, codes, device
 //     codes, refresh tokens and what is asked for on a user's behalf are good only while the user's password is the one with
 //     which the user signed in.
@@ -56,7 +62,8 @@
 // Crash: keys are rows. Before the commit nobody has seen a key; after it every node loads it. Tokens are not stored: one
 // whose answer was lost is issued anew. A client's assertion is used up with the row that says so; when the answer was lost
 // the client signs another. A sign-in whose answer was lost has left rows that nobody can use and that expire; the user
-// begins anew. A code whose answer was lost is used up: the client that comes with it again gets AADSTS54005 and begins anew.
+// begins anew. A code whose answer was lost is used up: the client that comes with it again gets AADSTS54005 and begins anew. A consent is kept
+// before anything comes of it, and is kept once however often it is given.
 // What is remembered in memory (good signatures, tokens to hand out again, other issuers' keys,
 // Azure Arc's keys) is rebuilt, and key files that a crash has left are removed at the next start.
 //
@@ -72,10 +79,13 @@
 //   - All access tokens are version 1.0, whichever endpoint issued them; iss is https://sts.windows.net/{tenant}/.
 //   - There is one tenant, so "common", "organizations" and "adfs" mean it.
 //   - Users sign in by password alone. There are no second factors, passkeys, other identity providers, "keep me signed in"
-//     or self-service, and no consent: every user may use every application that is registered and every resource that is
-//     served, and prompt=consent asks for nothing.
-//   - Scopes narrow nothing: what a user may do at a resource is decided by the user's roles. First-party resources offer
-//     user_impersonation, Microsoft Graph takes every name, and applications offer those that they have registered.
+//     or self-service.
+//   - Every user may consent for the own person, to every scope. Consent to openid, profile and email is not asked for. One
+//     page asks for one resource: there is no /adminconsent, and of an API's own needs (knownClientApplications) it says
+//     nothing. A token has the scopes that were asked for, and not all that are granted. Refusals have no claims.
+//   - Scopes narrow little: what a user may do at a resource is decided by the user's roles; at Microsoft Graph it takes a
+//     scope with ReadWrite or Directory.AccessAsUser.All to change anything, and any other reads all. First-party resources
+//     offer user_impersonation, Microsoft Graph takes every name, and applications offer those that they have registered.
 //   - Entra's refresh tokens stay usable when they have been exchanged, whoever the client is; here a public client's do not.
 //     Access tokens die with the second use of a code; in Entra they live on.
 //   - Of response types there are code, id_token and "code id_token"; an ID token goes to redirect addresses of type web,

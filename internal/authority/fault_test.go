@@ -81,3 +81,37 @@ func TestLostAnswers(t *testing.T) {
 		}
 	})
 }
+
+// TestLostConsent lets the commit of a consent fail: nothing goes to the application then, and the same answer once more is
+// good, whether the first was kept or not.
+func TestLostConsent(t *testing.T) {
+	t.Parallel()
+	storetest.EachURL(t, func(t *testing.T, dbURL string) {
+		var faults storetest.Faults
+		db, err := store.Open(t.Context(), store.Options{URL: dbURL, Schemas: schemas, Fault: faults.Inject})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { db.Close() })
+		n := open(t, db, newRoot(t))
+		ada := n.ada(t)
+		web, _ := n.web(t)
+		b, _ := n.signedIn(t, request(azureCLI, cliLogin))
+		accept := map[string]string{"decision": "accept"}
+		for _, fault := range []storetest.Fault{storetest.NotApplied, storetest.AnswerLost} {
+			for skip := range 3 {
+				n.withdraw(t, web)
+				page := b.get(t, authorizeURL(request(web.AppID, webCode)))
+				faults.Fail(fault, skip)
+				got := b.submit(t, page, accept)
+				hit := faults.Clear()
+				if hit && got.StatusCode != http.StatusInternalServerError && got.Header.Get("Location") == "" || !hit && got.Header.Get("Location") == "" {
+					t.Errorf("%s of commit %d (hit: %v): %d %s", fault, skip, hit, got.StatusCode, got.body)
+				}
+				if b.submit(t, page, accept).location(t, webCode).Get("code") == "" || n.granted(t, web)[ada.ID] != "user_impersonation" {
+					t.Errorf("%s of commit %d: no code, or no grant: %v", fault, skip, n.granted(t, web))
+				}
+			}
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,6 +76,33 @@ func (g *guesses) enter(ctx context.Context, source string) (done func(), err er
 		return nil, ctx.Err()
 	}
 }
+
+// turn waits until a password may be checked. Whoever is locked out is told so at once, and takes nobody's place. done is
+// that of enter.
+func (a *Authority) turn(ctx context.Context, account []byte, source string) (done func(), err error) {
+	if err := a.checkLock(ctx, account, source); err != nil {
+		return nil, err
+	}
+	if done, err = a.guesses.enter(ctx, source); err != nil {
+		return nil, err
+	}
+	if err := a.checkLock(ctx, account, source); err != nil {
+		done()
+		return nil, err
+	}
+	return done, nil
+}
+
+func (a *Authority) checkLock(ctx context.Context, account []byte, source string) error {
+	until, err := a.locked(ctx, account, source)
+	if err == nil && time.Now().Before(until) {
+		return errLocked(until)
+	}
+	return err
+}
+
+// accountOf is what the guesses for a sign-in name are counted under.
+func accountOf(name string) []byte { return hashOf("user\x00" + strings.ToLower(name)) }
 
 // network is the address under which a client's guesses are counted. IPv6 counts by /64: who has one address has them all.
 func network(ip string) string {

@@ -3,23 +3,20 @@ package authority
 import (
 	"context"
 	"crypto/rsa"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/keyreel/keyreel/internal/outbound"
 )
 
 const (
@@ -32,9 +29,8 @@ const (
 )
 
 // issuers fetches and keeps the keys of other token issuers. An address of one is what some user of the resource manager
-// wrote, so the client that fetches is guarded: https alone, no redirects, no proxies, little time, small answers, and no
-// addresses that are not on the public internet unless private is set. That is checked when the connection is made, after
-// the name was resolved, so a name that changes its mind gains nothing.
+// wrote, so the client that fetches is guarded: what package outbound checks, https alone, no redirects, little time, and
+// small answers.
 type issuers struct {
 	client  *http.Client
 	flights singleflight.Group
@@ -50,53 +46,16 @@ type issuerKeys struct {
 	asked   time.Time
 }
 
-func newIssuers(private bool, roots *x509.CertPool) *issuers {
-	dialer := &net.Dialer{Timeout: issuerTimeout / 2}
-	if !private {
-		dialer.Control = func(_, address string, _ syscall.RawConn) error {
-			to, err := netip.ParseAddrPort(address)
-			if err == nil && !public(to.Addr()) {
-				err = fmt.Errorf("%s is not an address on the public internet", to.Addr())
-			}
-			return err
-		}
-	}
+func newIssuers(o outbound.Options) *issuers {
+	transport := outbound.NewTransport(o)
+	transport.DisableKeepAlives = true
 	return &issuers{
 		known: map[string]issuerKeys{},
 		client: &http.Client{
-			Timeout: issuerTimeout,
-			Transport: &http.Transport{
-				DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-				DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
-			},
+			Timeout: issuerTimeout, Transport: transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
-}
-
-// notPublic are the networks that netip's own predicates do not name (IANA's special-purpose registries), those among
-// them that carry an IPv4 address within.
-var notPublic = func() (list []netip.Prefix) {
-	for _, s := range []string{
-		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
-		"::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fec0::/10",
-	} {
-		list = append(list, netip.MustParsePrefix(s))
-	}
-	return list
-}()
-
-func public(addr netip.Addr) bool {
-	addr = addr.Unmap().WithZone("")
-	if !addr.IsGlobalUnicast() || addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() {
-		return false
-	}
-	for _, p := range notPublic {
-		if p.Contains(addr) {
-			return false
-		}
-	}
-	return true
 }
 
 var errNoIssuerKey = errors.New("the issuer has no such key")

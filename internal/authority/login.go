@@ -49,6 +49,7 @@ func (a *Authority) loginRouter() (*azure.Router, error) {
 			{Name: "Login.AuthorizePost", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/authorize", Public: signInIsPublic, MaxBody: maxRequest, Handle: a.authorize(false)},
 			{Name: "Login.AuthorizePostV2", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/v2.0/authorize", Public: signInIsPublic, MaxBody: maxRequest, Handle: a.authorize(true)},
 			{Name: "Login.SignIn", Method: http.MethodPost, Pattern: "/{tenant}/login", Public: signInIsPublic, MaxBody: maxForm, Handle: a.pages(a.signInForm)},
+			{Name: "Login.Consent", Method: http.MethodPost, Pattern: "/{tenant}/consent", Public: signInIsPublic, MaxBody: maxForm, Handle: a.pages(a.consentForm)},
 			{Name: "Login.SignOut", Method: http.MethodGet, Pattern: "/{tenant}/oauth2/logout", Public: signOutIsPublic, Handle: a.pages(a.logout)},
 			{Name: "Login.SignOutV2", Method: http.MethodGet, Pattern: "/{tenant}/oauth2/v2.0/logout", Public: signOutIsPublic, Handle: a.pages(a.logout)},
 			{Name: "Login.SignOutPost", Method: http.MethodPost, Pattern: "/{tenant}/oauth2/logout", Public: signOutIsPublic, MaxBody: maxForm, Handle: a.pages(a.logout)},

@@ -69,7 +69,7 @@ func (a *Authority) onBehalfOf(ctx context.Context, r *tokenRequest) (*tokenAnsw
 		return nil, err
 	}
 	r.record.Details["audience"] = shown(w.Resource)
-	scopes, err := a.grantScopes(ctx, w)
+	scopes, err := a.grantScopes(ctx, reg.AppID, p.ID, w)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ func TestOnBehalfOf(t *testing.T) {
 		ada := n.ada(t)
 		api, secret := n.web(t)
 		other, otherSecret := n.web(t)
+		n.consent(t, api.AppID, armApp, ada.ID, "user_impersonation")
 		form := func(assertion any, more ...map[string]string) url.Values {
 			f := url.Values{
 				"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "requested_token_use": {"on_behalf_of"}, "assertion": {assertion.(string)},

@@ -35,7 +35,7 @@ func mustRead(name string) string {
 
 // page is what the one template shows. Kind chooses among its bodies.
 type page struct {
-	Kind    string // "signin", "change", "post", "code", "confirm" or "message"
+	Kind    string // "signin", "change", "post", "code", "confirm", "consent" or "message"
 	Title   string
 	Text    string // what is the matter
 	Problem string // what was wrong with the last try
@@ -46,6 +46,12 @@ type page struct {
 	Account string // name of the user who is signed in
 	Address string // from which a device asks
 	Params  url.Values
+
+	// Of a question for consent:
+	ClientID    string
+	Host        string // to which the answer goes; empty for a device
+	Permissions []permission
+	Everyone    string // "may": the user may consent for all; "must": for all or not at all
 
 	targets []string // other places to which the form may lead
 	script  bool

@@ -28,18 +28,12 @@ func (a *Authority) checkPassword(ctx context.Context, name string, password sea
 	if name == "" || password == "" || len(name) > maxName || len(password) > maxPassword {
 		return nobody, errWrongPassword()
 	}
-	account, source := hashOf("user\x00"+strings.ToLower(name)), network(record.ClientIP)
-	if err := a.checkLock(ctx, account, source); err != nil { // whoever is locked out takes nobody's place
-		return nobody, err
-	}
-	done, err := a.guesses.enter(ctx, source)
+	account, source := accountOf(name), network(record.ClientIP)
+	done, err := a.turn(ctx, account, source)
 	if err != nil {
 		return nobody, err
 	}
 	defer done()
-	if err := a.checkLock(ctx, account, source); err != nil {
-		return nobody, err
-	}
 	// Read first: when the password is changed meanwhile, the stamp is that of the old one, and good for nothing.
 	profile, err := a.o.Directory.ProfileByName(ctx, name)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -79,10 +73,22 @@ func (a *Authority) checkPassword(ctx context.Context, name string, password sea
 	return profile, nil
 }
 
-func (a *Authority) checkLock(ctx context.Context, account []byte, source string) error {
-	until, err := a.locked(ctx, account, source)
-	if err == nil && time.Now().Before(until) {
-		return errLocked(until)
+// ProvePassword is directory.Passwords.
+func (a *Authority) ProvePassword(ctx context.Context, name string, password seal.Secret, clientIP string) error {
+	if password == "" || len(password) > maxPassword {
+		return directory.ErrWrongSecret
+	}
+	account, source := accountOf(name), network(clientIP)
+	done, err := a.turn(ctx, account, source)
+	if err != nil {
+		return err
+	}
+	defer done()
+	_, err = a.o.Directory.VerifyPassword(ctx, name, password)
+	if errors.Is(err, directory.ErrWrongSecret) {
+		if err := a.failed(ctx, account, source); err != nil {
+			return err
+		}
 	}
 	return err
 }
@@ -114,13 +120,20 @@ func (a *Authority) password(ctx context.Context, r *tokenRequest) (*tokenAnswer
 		return nil, err
 	}
 	r.record.Details["audience"] = shown(w.Resource)
-	scopes, err := a.grantScopes(ctx, w)
-	if err != nil {
+	if _, err := a.delegation(ctx, reg.AppID, "", w); err != nil {
 		return nil, err
 	}
+	var scopes granted
 	g := &userGrant{ID: azure.NewGUID(), ClientID: reg.AppID, Proved: method != "0", Wanted: w}
 	var refreshToken string
 	p, err := a.checkPassword(ctx, r.form.Get("username"), seal.Secret(r.form.Get("password")), r.record, func(tx *store.Tx, p directory.Profile) (err error) {
+		d, err := a.delegationIn(ctx, tx, reg.AppID, p.ID, w)
+		if err != nil {
+			return err
+		}
+		if scopes, err = d.grant(w); err != nil {
+			return err
+		}
 		g.SignIn = signIn{UserID: p.ID, Stamp: p.Stamp, Time: time.Now(), Address: r.record.ClientIP}
 		refreshToken, err = a.begin(ctx, tx, g)
 		return err

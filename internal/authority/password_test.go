@@ -12,6 +12,7 @@ func TestPasswordGrant(t *testing.T) {
 	n := newNode(t)
 	ada := n.ada(t)
 	web, secret := n.web(t)
+	n.consent(t, web.AppID, armApp, ada.ID, "user_impersonation")
 	form := func(more ...map[string]string) url.Values {
 		f := url.Values{"grant_type": {"password"}, "client_id": {azureCLI}, "username": {adaName}, "password": {adaSecret}, "scope": {armAud + "/.default openid offline_access"}}
 		for _, m := range more {

@@ -140,7 +140,7 @@ func (a *Authority) refresh(ctx context.Context, r *tokenRequest) (*tokenAnswer,
 		}
 	}
 	r.record.Details["audience"] = shown(w.Resource)
-	scopes, err := a.grantScopes(ctx, w)
+	scopes, err := a.grantScopes(ctx, reg.AppID, p.ID, w)
 	if err != nil {
 		return nil, err
 	}

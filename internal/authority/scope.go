@@ -12,14 +12,17 @@ import (
 
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/directory"
+	"github.com/keyreel/keyreel/internal/store"
 )
 
 const (
 	graphResource    = "https://graph.microsoft.com" // what scopes without a resource are of
 	oldGraphResource = "https://graph.windows.net"   // what version 1 means when no resource is named
 	everything       = ".default"
-	asTheUser        = "user_impersonation" // the scope that every first-party resource offers
 )
+
+// openIDScopes tell of the user alone, so they take no consent.
+var openIDScopes = []string{"openid", "profile", "email", "offline_access"}
 
 // wanted is what a client asks for in a user's name: one resource, and what OpenID Connect adds.
 type wanted struct {
@@ -92,49 +95,80 @@ func wantedOf(form url.Values, v2 bool) (wanted, error) {
 // granted is what a client may do with the token, as its claim scp says it and as the answer's scope does.
 type granted struct{ claim, answer string }
 
-// grantScopes checks that the resource is one and offers the scopes. Every user may use every resource here, and what the
-// user may do there is decided by the user's roles: no scope narrows it.
-func (a *Authority) grantScopes(ctx context.Context, w wanted) (granted, error) {
+// delegation is what a client asks for in a user's name, beside what it may do.
+type delegation struct {
+	directory.Delegation
+	scopes  []string // that it asks for at the resource, sorted
+	missing []string // of them, those to which nobody has consented
+}
+
+// delegation checks that the resource is one and knows the scopes. Without a user only what is granted for all counts.
+func (a *Authority) delegation(ctx context.Context, clientID, userID string, w wanted) (d delegation, err error) {
 	if err := a.checkAudience(ctx, w.Resource); err != nil {
-		return granted{}, err
+		return d, err
 	}
-	offered := []string{asTheUser}
-	api, isAPI, err := a.api(ctx, w.Resource)
+	err = a.o.DB.View(ctx, func(tx *store.Tx) error {
+		d, err = a.delegationIn(ctx, tx, clientID, userID, w)
+		return err
+	})
+	return d, err
+}
+
+// delegationIn is delegation in a transaction, of a resource that is known to be one.
+func (a *Authority) delegationIn(ctx context.Context, tx *store.Tx, clientID, userID string, w wanted) (d delegation, err error) {
+	resource, _ := a.service(w.Resource)
+	d.Delegation, err = directory.ReadDelegation(ctx, tx, clientID, resource, userID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return d, a.errNoResource(w.Resource)
+	}
 	if err != nil {
-		return granted{}, err
+		return d, err
 	}
-	if isAPI {
-		offered = nil
-		for _, s := range api.Scopes {
-			offered = append(offered, s.Value)
-		}
-	}
-	graph := a.isGraph(w.Resource)
-	if graph {
-		offered = []string{"Directory.AccessAsUser.All", "User.Read"}
-	}
-	var given []string
 	for _, name := range w.Scopes {
 		switch {
 		case name == everything:
-			given = append(given, offered...)
-		case graph || slices.Contains(offered, name): // Graph's names are too many to list
-			given = append(given, name)
+			d.scopes = append(d.scopes, d.Default()...)
+		case d.Offers(name):
+			d.scopes = append(d.scopes, name)
 		default:
-			return granted{}, aadsts(http.StatusBadRequest, "invalid_client", 650053,
+			return d, aadsts(http.StatusBadRequest, "invalid_client", 650053,
 				"The application asked for scope '%s' that doesn't exist on the resource '%s'. Contact the app vendor.", shown(name), shown(w.Resource))
 		}
 	}
+	if len(w.Scopes) > 0 && len(d.scopes) == 0 && !d.Trusted {
+		return d, aadsts(http.StatusBadRequest, "invalid_client", 650056,
+			"Misconfigured application. The resource '%s' offers no delegated permission (oauth2PermissionScopes) for which a user could be asked.", shown(w.Resource))
+	}
+	slices.Sort(d.scopes)
+	d.scopes = slices.Compact(d.scopes)
+	d.missing = d.Missing(d.scopes)
+	return d, nil
+}
+
+// grantScopes returns what a client may do in a user's name. It takes consent, but for what OpenID Connect tells of the
+// user. What the user may do at the resource is decided by the user's roles.
+func (a *Authority) grantScopes(ctx context.Context, clientID, userID string, w wanted) (granted, error) {
+	d, err := a.delegation(ctx, clientID, userID, w)
+	if err != nil {
+		return granted{}, err
+	}
+	return d.grant(w)
+}
+
+func (d *delegation) grant(w wanted) (granted, error) {
+	if len(d.missing) > 0 {
+		return granted{}, d.errConsent()
+	}
+	given := slices.Clone(d.scopes)
 	for name, asked := range map[string]bool{"openid": w.OpenID, "profile": w.Profile, "email": w.Email} {
-		if graph && asked {
+		if d.AnyScope && asked && !slices.Contains(given, name) {
 			given = append(given, name)
 		}
 	}
 	slices.Sort(given)
-	given = slices.Compact(given)
 	answer := strings.Fields(w.Asked)
 	for _, name := range given {
-		if !graph {
+		if !d.AnyScope {
 			name = w.Resource + "/" + name
 		}
 		if !slices.Contains(answer, name) {
@@ -144,33 +178,35 @@ func (a *Authority) grantScopes(ctx context.Context, w wanted) (granted, error) 
 	return granted{claim: strings.Join(given, " "), answer: strings.Join(answer, " ")}, nil
 }
 
-// isGraph reports whether a resource is Microsoft Graph, or its predecessor.
-func (a *Authority) isGraph(audience string) bool {
-	switch name := strings.ToLower(strings.TrimSuffix(audience, "/")); name {
-	case graphResource, oldGraphResource, strings.ToLower(azure.URLs{Hosts: a.o.Hosts}.Graph()):
-		return true
-	}
-	return false
+func (d *delegation) errConsent() *azure.Error {
+	e := aadsts(http.StatusBadRequest, "invalid_grant", 65001,
+		"The user or administrator has not consented to use the application with ID '%s' named '%s'. Send an interactive authorization request for this user and resource.",
+		d.Client.AppID, shown(d.Client.Name))
+	e.Inner = "consent_required"
+	return e
 }
 
-// api returns the application that is the resource of an audience; false when a first-party resource is.
-func (a *Authority) api(ctx context.Context, audience string) (directory.Registration, bool, error) {
-	name := strings.ToLower(strings.TrimSuffix(audience, "/"))
-	if publicResources[name] {
-		return directory.Registration{}, false, nil
+// checkDelegation refuses a user's token whose client is no more, or may no longer do what the token says.
+func (a *Authority) checkDelegation(ctx context.Context, c *claims) error {
+	resource, _ := a.service(c.Audience)
+	d, err := a.o.Directory.Delegation(ctx, c.AppID, resource, c.ObjectID)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return refuse(azure.TokenPrincipal, "", "its client %s or its resource was deleted", c.AppID)
+	case err != nil:
+		return err
+	case !d.Client.Enabled:
+		return refuse(azure.TokenPrincipal, "", "its client %s is disabled", c.AppID)
 	}
-	id := strings.TrimPrefix(name, "api://")
-	if !guid.MatchString(id) {
-		var err error
-		if id, err = a.o.Directory.ByIdentifierURI(ctx, audience); errors.Is(err, sql.ErrNoRows) {
-			return directory.Registration{}, false, nil
-		} else if err != nil {
-			return directory.Registration{}, false, err
-		}
+	scopes := slices.DeleteFunc(strings.Fields(c.Scopes), func(s string) bool { return d.AnyScope && slices.Contains(openIDScopes, s) })
+	if missing := d.Missing(scopes); len(missing) > 0 {
+		return refuse(azure.TokenPrincipal, "", "its client %s has no consent to '%s'", c.AppID, strings.Join(missing, " "))
 	}
-	r, err := a.o.Directory.ClientRegistration(ctx, id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return r, false, nil
-	}
-	return r, err == nil, err
+	return nil
+}
+
+// isGraph reports whether a resource is Microsoft Graph, or its predecessor.
+func (a *Authority) isGraph(audience string) bool {
+	appID, _ := a.service(audience)
+	return appID == graphApp || appID == oldGraphApp
 }

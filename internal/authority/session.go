@@ -26,6 +26,7 @@ const (
 
 // session is a browser in which a user has signed in.
 type session struct {
+	secret string // of the cookie
 	hash   []byte
 	signIn signIn
 	user   directory.Profile
@@ -53,7 +54,7 @@ func (a *Authority) session(r *azure.Request) (*session, error) {
 	if err != nil {
 		return nil, nil
 	}
-	s := &session{hash: hashOf(cookie.Value), signIn: signIn{Address: clientIP(r.Request)}}
+	s := &session{secret: cookie.Value, hash: hashOf(cookie.Value), signIn: signIn{Address: clientIP(r.Request)}}
 	err = a.o.DB.View(ctx, func(tx *store.Tx) error {
 		var at int64
 		err := tx.QueryRow(ctx, `SELECT principal_id, stamp, signed_in FROM authority_sessions WHERE hash = $1 AND expires > $2`, s.hash, store.Micros(time.Now())).

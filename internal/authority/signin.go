@@ -25,7 +25,7 @@ const (
 // showSignIn asks the user for a name and a password, or whether to go on as who is signed in.
 func (a *Authority) showSignIn(w http.ResponseWriter, r *azure.Request, status int, z *authorization, s *session, problem string, change bool) error {
 	p := page{
-		Kind: "signin", Title: "Sign in", Problem: problem, App: z.client.Name, Name: z.hint,
+		Kind: "signin", Title: "Sign in", Problem: problem, App: plain(z.client.Name), Name: z.hint,
 		Action: "/" + url.PathEscape(r.Vars["tenant"]) + "/login", Form: formToken(w, r, sessionSecret(r)),
 		Params: url.Values{"request": {z.query.Encode()}, "ver": {version1}}, targets: []string{z.redirect.URI},
 	}
@@ -74,7 +74,7 @@ func (a *Authority) signInForm(w http.ResponseWriter, r *azure.Request) error {
 		return a.finishAuthorization(w, r, z, s)
 	}
 	z.hint = form.Get("login")
-	s, _, err = a.signInByForm(w, r, form, z.client.AppID)
+	s, err = a.signInByForm(w, r, form, z.client.AppID)
 	if problem := signInProblem(err); problem != "" {
 		e, _ := azure.AsError(err)
 		azure.EventOf(r.Context()).ErrorCode = e.Code
@@ -86,9 +86,8 @@ func (a *Authority) signInForm(w http.ResponseWriter, r *azure.Request) error {
 	return a.finishAuthorization(w, r, z, s)
 }
 
-// signInByForm checks the name and password of a form and begins a session in the place of the browser's old one. secret
-// is that of the new session's cookie.
-func (a *Authority) signInByForm(w http.ResponseWriter, r *azure.Request, form url.Values, clientID string) (s *session, secret string, err error) {
+// signInByForm checks the name and password of a form and begins a session in the place of the browser's old one.
+func (a *Authority) signInByForm(w http.ResponseWriter, r *azure.Request, form url.Values, clientID string) (s *session, err error) {
 	ctx := r.Context()
 	record := audit.Record{Operation: "SignIn.Password", ClientIP: clientIP(r.Request), Details: map[string]string{"clientId": clientID}}
 	s = &session{}
@@ -99,26 +98,26 @@ func (a *Authority) signInByForm(w http.ResponseWriter, r *azure.Request, form u
 				return err
 			}
 		}
-		secret, err = newSession(ctx, tx, s.signIn)
+		s.secret, err = newSession(ctx, tx, s.signIn)
+		s.hash = hashOf(s.secret)
 		return err
 	}
 	s.user, err = a.checkPassword(ctx, form.Get("login"), seal.Secret(form.Get("passwd")), &record, begin)
 	if mustChange(err) && form.Has("newpasswd") {
 		if err := a.replacePassword(ctx, form, &record); err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		s.user, err = a.checkPassword(ctx, form.Get("login"), seal.Secret(form.Get("newpasswd")), &record, begin)
 	}
 	if err != nil {
-		return nil, "", a.auditRefusal(ctx, record, err)
+		return nil, a.auditRefusal(ctx, record, err)
 	}
 	record.Result, record.Status = "Success", http.StatusOK
 	if err := a.audit(ctx, record); err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	s.hash = hashOf(secret)
-	setCookie(w, sessionCookie, secret)
-	return s, secret, nil
+	setCookie(w, sessionCookie, s.secret)
+	return s, nil
 }
 
 // mustChange reports whether a sign-in was refused because the password, which was right, has to be changed first.

@@ -78,8 +78,8 @@ func (a *Authority) begin(ctx context.Context, tx *store.Tx, g *userGrant) (refr
 	if err != nil {
 		return "", err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO authority_grants (id, root, about, expires) VALUES ($1, $2, $3, $4)`,
-		g.ID, g.Root, string(about), store.Micros(now.Add(longestUserToken)))
+	_, err = tx.Exec(ctx, `INSERT INTO authority_grants (id, root, user_id, about, expires) VALUES ($1, $2, $3, $4, $5)`,
+		g.ID, g.Root, g.SignIn.UserID, string(about), store.Micros(now.Add(longestUserToken)))
 	if err != nil {
 		return "", fmt.Errorf("storing a grant: %w", err)
 	}
@@ -120,6 +120,21 @@ func (a *Authority) revoke(ctx context.Context, root string) error {
 		return fmt.Errorf("revoking grant %s: %w", root, err)
 	}
 	return nil
+}
+
+// RevokeUser is directory.SignIns: it takes back all grants of a user and ends the user's sessions. What was not redeemed yet
+// is over with the stamp of the sign-in, which the directory has changed.
+func (a *Authority) RevokeUser(ctx context.Context, tx *store.Tx, userID string) error {
+	for _, statement := range []string{
+		`DELETE FROM authority_sessions WHERE principal_id = $1`,
+		`DELETE FROM authority_refresh_tokens WHERE grant_id IN (SELECT id FROM authority_grants WHERE user_id = $1)`,
+		`DELETE FROM authority_grants WHERE user_id = $1`,
+	} {
+		if _, err := tx.Exec(ctx, statement, userID); err != nil {
+			return fmt.Errorf("revoking the grants of user %s: %w", userID, err)
+		}
+	}
+	return a.grants.Changed(ctx, tx, grantGeneration)
 }
 
 // checkGrant refuses the token of a grant that was revoked. A grant outlives its access tokens.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +60,9 @@ func (a *Authority) Verify(ctx context.Context, raw string, accepts func(audienc
 		if err := a.checkGrant(ctx, c.GrantID); err != nil {
 			return nil, err
 		}
+		if err := a.checkDelegation(ctx, c); err != nil {
+			return nil, err
+		}
 	}
 	groups, err := a.o.Directory.Groups(ctx, p.ID)
 	if err != nil {
@@ -68,6 +72,9 @@ func (a *Authority) Verify(ctx context.Context, raw string, accepts func(audienc
 		ObjectID: p.ID, TenantID: c.TenantID, AppID: c.AppID, Type: p.Type(), Name: p.Name, Groups: groups,
 		Issuer: c.Issuer, Audience: c.Audience, TokenID: c.TokenID,
 		IdentityID: c.IdentityID, ResourceID: c.ResourceID,
+	}
+	if c.IDType == userToken {
+		caller.Scopes = strings.Fields(c.Scopes)
 	}
 	if caller.ResourceID == "" {
 		caller.ResourceID = c.IdentityID

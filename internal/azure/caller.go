@@ -24,6 +24,7 @@ type Caller struct {
 	Issuer   string   // the token's iss
 	Audience string   // the token's aud, as it stands there
 	TokenID  string   // the token's uti
+	Scopes   []string // of a user's token: what its client may do in the user's name; an application's has none
 
 	// Managed identities only: the identity's own resource ID (xms_mirid), and the resource that acts with it
 	// (xms_az_rid, or xms_mirid when the identity is the resource's own).

@@ -14,7 +14,7 @@ type Error struct {
 	Code    string      `json:"code"`              // Azure's code, e.g. "AuthorizationFailed"
 	Message string      `json:"message"`           // for people: which check failed, and what would mend it
 	Target  string      `json:"target,omitempty"`  // the property or resource that the error is about
-	Inner   string      `json:"-"`                 // Key Vault's innererror code, e.g. "KeyDisabled"; may be empty
+	Inner   string      `json:"-"`                 // Key Vault's innererror code, e.g. "KeyDisabled", or OAuth's suberror; may be empty
 	Details []Error     `json:"details,omitempty"` // Status is not used there
 	Header  http.Header `json:"-"`                 // extra response headers, e.g. WWW-Authenticate, Retry-After
 	Err     error       `json:"-"`                 // the cause, for the log only

@@ -41,6 +41,9 @@ func RenderOAuth2(w http.ResponseWriter, r *http.Request, e *Error) {
 	if n, err := strconv.Atoi(e.Target); err == nil {
 		body["error_codes"] = []int{n}
 	}
+	if e.Inner != "" {
+		body["suberror"] = e.Inner
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	writeError(w, r, e, "application/json; charset=utf-8", body)
 }

@@ -23,9 +23,11 @@ type account struct {
 	id       int64
 	name     string
 	resource azure.ResourceID
+	owner    string // of its account key
 	settings settings
 	keys     []sharedKey
-	data     seal.Key
+	sealed   []byte   // the data key, under the account key
+	data     seal.Key // the data key; of the account of a request that was let through to its blobs
 }
 
 // settings are the properties of the ARM resource that the data plane goes by. They are written in the transaction
@@ -150,19 +152,12 @@ func (s *Storage) openAccount(a *account, resource, stored string, sealedKeys, s
 	if err := json.Unmarshal(keys, &a.keys); err != nil {
 		return err
 	}
-	data, err := s.Keyring.Open(sealedData, "blob_accounts", a.name, "data_key")
-	if err != nil {
-		return err
-	}
-	if len(data) != len(a.data) {
-		return fmt.Errorf("the data key has %d bytes", len(data))
-	}
-	copy(a.data[:], data)
+	a.owner, a.sealed = a.resource.Key(), sealedData
 	return nil
 }
 
-// createAccount makes the account of a new resource, with new keys.
-func (s *Storage) createAccount(ctx context.Context, tx *store.Tx, id azure.ResourceID, set settings) error {
+// createAccount makes the account of a new resource, with new shared keys and the data key that newDataKey has sealed.
+func (s *Storage) createAccount(ctx context.Context, tx *store.Tx, id azure.ResourceID, set settings, data []byte) error {
 	stored, err := json.Marshal(set)
 	if err != nil {
 		return err
@@ -171,10 +166,10 @@ func (s *Storage) createAccount(ctx context.Context, tx *store.Tx, id azure.Reso
 	if err != nil {
 		return err
 	}
-	name, data := id.Name(), seal.NewKey()
+	name := id.Name()
 	_, err = tx.Exec(ctx, `INSERT INTO blob_accounts (id, name, resource, settings, keys, data_key, created) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		newID(), name, id.String(), string(stored), s.Keyring.Seal(keys, "blob_accounts", name, "keys"),
-		s.Keyring.Seal(data[:], "blob_accounts", name, "data_key"), store.Micros(time.Now()))
+		data, store.Micros(time.Now()))
 	if store.IsUnique(err) {
 		return errNameTaken(name)
 	}
@@ -218,8 +213,12 @@ func (s *Storage) regenerate(ctx context.Context, tx *store.Tx, name, key string
 	return a, err
 }
 
-// deleteAccount removes the account and its containers' names; the collector removes the blobs.
-func (s *Storage) deleteAccount(ctx context.Context, tx *store.Tx, name string) error {
+// deleteAccount removes the account, its containers' names and the key to its blobs, which the collector removes.
+func (s *Storage) deleteAccount(ctx context.Context, tx *store.Tx, resource azure.ResourceID) error {
+	if err := s.Keys.Delete(ctx, tx, resource.Key()); err != nil {
+		return err
+	}
+	name := resource.Name()
 	var id int64
 	err := tx.QueryRow(ctx, `SELECT id FROM blob_accounts WHERE name = $1`, name).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {

@@ -178,6 +178,13 @@ func (s *Storage) deny(r *azure.Request, e *azure.Error) error {
 }
 
 func (s *Storage) allow(r *azure.Request, reason string) error {
+	if err := s.unlock(r); err != nil {
+		var refused *azure.Error
+		if errors.As(err, &refused) {
+			return s.deny(r, refused)
+		}
+		return err
+	}
 	rec := record(r)
 	rec.Result, rec.Reason = "Allowed", reason
 	if rec.Category == "StorageRead" {
@@ -190,6 +197,11 @@ func (s *Storage) allow(r *azure.Request, reason string) error {
 // update makes a request's change and records the decision that allowed it. It is called once a request.
 func (s *Storage) update(r *azure.Request, fn func(*store.Tx) error) error {
 	acc := accessOf(r)
+	if underKey(r) { // a long upload may have outlived the customer's consent
+		if err := s.accessible(r.Context(), acc.account); err != nil {
+			return err
+		}
+	}
 	rec := *acc.unrecorded
 	acc.unrecorded = nil
 	return s.Audit.Update(r.Context(), rec, fn)

@@ -34,8 +34,21 @@
 //
 // # Encryption
 //
-// Each account has a 256-bit key, sealed by the keyring. Inline content is sealed under it with the container and the blob's
-// name as associated data, objects with the account and the object's key, so recommitting a block moves no bytes.
+// Each account has an account key, which package customerkey keeps: wrapped by the system key or by a customer's key
+// (encryption.keySource Microsoft.Keyvault), which is asked for as the account's identity. Under it the account's 256-bit data
+// key is sealed, and in no other form stored. Inline content is sealed under the data key with the container and the blob's name
+// as associated data, objects under keys of their own that derive from it, with the account and the object's key, so
+// recommitting a block moves no bytes. The account key is the same from creation to deletion: a switch between the system key
+// and a customer's, and every rotation, wraps it anew and rewrites no blob, so all that was ever stored is under the key that
+// the account names now. The first wrapping is not destroyed where the database keeps what it overwrites (SQLite's free pages,
+// PostgreSQL's dead rows and its log, backups); an account that begins under a customer's key has one, too, for the moment of
+// its creation.
+//
+// A switch is tried over the wire, and then stored in the transaction that stores the resource: a crash leaves both old or both
+// new. While the account key is inaccessible whatever reads or writes a blob's content, properties or metadata answers 403 with
+// KeyVaultEncryptionKeyNotFound, KeyVaultVaultNotFound or KeyVaultAccessTokenCannotBeAcquired, or 503 ServerBusy when the vault
+// does not answer; transfers under way are cut. Names can be listed, blobs deleted and containers made, and the resource manager
+// serves the account, as in Azure. The data key is opened with each request and in no cache.
 //
 // # Authorization
 //
@@ -58,6 +71,9 @@
 //   - Metadata names are kept in lower case.
 //   - Blob names are kept as sent: no conversion of backslashes, no removal of trailing dots. They may have at most 2560 bytes of UTF-8.
 //   - ipRules may name any address or prefix, loopback and private ones included.
+//   - Azure has no place on the account for why its key is inaccessible: the refused requests and the audit say it.
+//     currentVersionedKeyExpirationTimestamp, requireInfrastructureEncryption and keys of another tenant's vault are not built.
+//   - Set Blob Properties, Put Block List and Get Block List are refused too while the key is inaccessible.
 //   - Access tiers are stored and shown and change nothing; Archive is refused.
 //   - A blob's uncommitted blocks expire seven days after the newest of them.
 package blob

@@ -197,18 +197,23 @@ func (src *source) open(ctx context.Context, p piece) (openPiece, error) {
 func (src *source) copyPiece(ctx context.Context, w io.Writer, o openPiece, p piece) error {
 	from := max(src.start-p.position, 0)
 	to := min(src.end-p.position, p.size)
-	return errors.Join(o.plain.WriteRange(untilDone{ctx, w}, from, to-from), o.Close())
+	return errors.Join(o.plain.WriteRange(untilDone{ctx, src, w}, from, to-from), o.Close())
 }
 
-// untilDone is a writer that takes nothing after its context's end: the collector relies on it that no download goes on.
+// untilDone is a writer that takes nothing after its context's end, on which the collector relies, nor after the
+// account key has become inaccessible.
 type untilDone struct {
 	ctx context.Context
+	src *source
 	io.Writer
 }
 
 func (w untilDone) Write(p []byte) (int, error) {
 	if err := w.ctx.Err(); err != nil {
 		return 0, err
+	}
+	if err := w.src.storage.accessible(w.ctx, w.src.account); err != nil {
+		return 0, fmt.Errorf("the account key is not to be had any more: %v", err) // too late to answer it
 	}
 	return w.Writer.Write(p)
 }

@@ -24,6 +24,9 @@ var versions = []string{
 	"2026-04-01", "2026-06-01", "2026-09-01",
 }
 
+// timeFormat is how the resource provider writes a time, in UTC.
+const timeFormat = "2006-01-02T15:04:05.0000000Z"
+
 var accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 
 // Provider is Microsoft.Storage for the resource manager.
@@ -33,12 +36,12 @@ func (s *Storage) Provider() arm.Provider {
 		Types: []arm.Type{{
 			Name: accountType, Versions: versions, Tracked: true, Identity: true,
 			Unique: true, TakenCode: "StorageAccountAlreadyTaken", CreateStatus: http.StatusOK,
-			CheckName: checkAccountName, Validate: s.validateAccount, Commit: s.commitAccount,
+			CheckName: checkAccountName, Validate: s.validateAccount, Prepare: s.prepareAccount, Commit: s.commitAccount,
 			Delete: func(ctx context.Context, tx *store.Tx, res *arm.Resource) error {
-				return s.deleteAccount(ctx, tx, res.ID.Name())
+				return s.deleteAccount(ctx, tx, res.ID)
 			},
 			Move: s.moveAccount,
-			Show: showAccount,
+			Show: s.showAccount,
 			Actions: []arm.Action{
 				{Name: "listKeys", Handle: s.listKeys},
 				{Name: "regenerateKey", Handle: s.regenerateKey},
@@ -88,17 +91,6 @@ type ipRule struct {
 	Action string `json:"action"`
 }
 
-type encryption struct {
-	KeySource string                        `json:"keySource"`
-	Services  map[string]*encryptionService `json:"services,omitempty"`
-}
-
-type encryptionService struct {
-	Enabled         *bool  `json:"enabled,omitempty"`
-	KeyType         string `json:"keyType,omitempty"`
-	LastEnabledTime string `json:"lastEnabledTime,omitempty"`
-}
-
 // unbuiltProperties switch on what is not built. The values stand for "off" and are accepted.
 var unbuiltProperties = map[string][]string{
 	"isHnsEnabled": {"false"}, "isNfsV3Enabled": {"false"}, "isSftpEnabled": {"false"}, "isLocalUserEnabled": {"false"},
@@ -114,7 +106,7 @@ func invalidProperty(name, format string, args ...any) *azure.Error {
 }
 
 // validateAccount checks what the client sent and merges it over what is stored: properties that were left out stay.
-func (s *Storage) validateAccount(_ context.Context, _ *store.Tx, w *arm.Write) error {
+func (s *Storage) validateAccount(ctx context.Context, tx *store.Tx, w *arm.Write) error {
 	props, err := mergeProperties(w)
 	if err != nil {
 		return err
@@ -129,9 +121,17 @@ func (s *Storage) validateAccount(_ context.Context, _ *store.Tx, w *arm.Write) 
 	if set.Kind, err = checkKind(w); err != nil {
 		return err
 	}
-	w.Private = set
-	w.New.Properties, err = json.Marshal(props)
-	return err
+	write := &accountWrite{settings: set, encryption: props.Encryption}
+	if props.Encryption != nil {
+		if write.identity, err = props.Encryption.identityOf(w.New); err != nil {
+			return err
+		}
+	}
+	w.Private = write
+	if w.New.Properties, err = json.Marshal(props); err != nil || w.Old != nil {
+		return err
+	}
+	return s.Keys.Create(ctx, tx, w.New.ID.Key())
 }
 
 func mergeProperties(w *arm.Write) (*accountProperties, error) {
@@ -163,10 +163,9 @@ func mergeProperties(w *arm.Write) (*accountProperties, error) {
 	take(&props.HTTPSOnly, given.HTTPSOnly)
 	take(&props.PublicNetworkAccess, given.PublicNetworkAccess)
 	take(&props.NetworkACLs, given.NetworkACLs)
-	if e := given.Encryption; e != nil {
-		return props, e.check()
-	}
-	return props, nil
+	var err error
+	props.Encryption, err = props.Encryption.merged(given.Encryption)
+	return props, err
 }
 
 func take[T any](to **T, given *T) {
@@ -189,18 +188,6 @@ func checkUnbuilt(name string, value json.RawMessage) error {
 			}
 		}
 		return invalidProperty(name, "The property '%s' asks for a feature that is not built; leave it out.", name)
-	}
-	return nil
-}
-
-func (e *encryption) check() error {
-	if e.KeySource != "" && !strings.EqualFold(e.KeySource, "Microsoft.Storage") {
-		return invalidProperty("encryption.keySource", "encryption.keySource '%s' is not built yet for storage accounts: it must be 'Microsoft.Storage'.", e.KeySource)
-	}
-	for name, service := range e.Services {
-		if service != nil && service.Enabled != nil && !*service.Enabled {
-			return invalidProperty("encryption.services", "Encryption of '%s' cannot be switched off.", name)
-		}
 	}
 	return nil
 }
@@ -249,25 +236,29 @@ func checkKind(w *arm.Write) (string, error) {
 }
 
 func (s *Storage) commitAccount(ctx context.Context, tx *store.Tx, w *arm.Write) error {
-	set := w.Private.(settings)
-	if w.Old == nil {
-		return s.createAccount(ctx, tx, w.New.ID, set)
+	write := w.Private.(*accountWrite)
+	if write.wrapping != nil {
+		if err := s.Keys.Commit(ctx, tx, write.wrapping); err != nil {
+			return err
+		}
 	}
-	return s.saveSettings(ctx, tx, w.New.ID.Name(), set)
+	if w.Old == nil {
+		return s.createAccount(ctx, tx, w.New.ID, write.settings, write.data)
+	}
+	return s.saveSettings(ctx, tx, w.New.ID.Name(), write.settings)
 }
 
 // showAccount adds what is not stored but follows.
-func showAccount(_ context.Context, _ *store.Tx, res *arm.Resource, v arm.View) (any, error) {
+func (s *Storage) showAccount(ctx context.Context, tx *store.Tx, res *arm.Resource, v arm.View) (any, error) {
 	var props accountProperties
 	if err := json.Unmarshal(res.Properties, &props); err != nil {
 		return nil, err
 	}
-	created := res.System.CreatedAt.UTC().Format("2006-01-02T15:04:05.0000000Z")
+	created := res.System.CreatedAt.UTC().Format(timeFormat)
 	props.CreationTime = created
-	yes := true
-	props.Encryption = &encryption{KeySource: "Microsoft.Storage", Services: map[string]*encryptionService{
-		"blob": {Enabled: &yes, KeyType: "Account", LastEnabledTime: created},
-	}}
+	if err := s.showEncryption(ctx, tx, res, &props, created); err != nil {
+		return nil, err
+	}
 	return struct {
 		accountProperties
 		ProvisioningState string            `json:"provisioningState"`
@@ -292,7 +283,7 @@ type shownKey struct {
 func writeKeys(w http.ResponseWriter, a *account) error {
 	var keys []shownKey
 	for _, k := range a.keys {
-		keys = append(keys, shownKey{k.Name, k.Value, "FULL", k.Created.Format("2006-01-02T15:04:05.0000000Z")})
+		keys = append(keys, shownKey{k.Name, k.Value, "FULL", k.Created.Format(timeFormat)})
 	}
 	return azure.WriteJSON(w, http.StatusOK, map[string]any{"keys": keys})
 }

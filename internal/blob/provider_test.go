@@ -122,7 +122,6 @@ func TestAccountRefusals(t *testing.T) {
 	for _, c := range []struct{ name, account, properties, code string }{
 		{"long name", "abcdefghijklmnopqrstuvwxyz", `{}`, "AccountNameInvalid"},
 		{"name with hyphen", "a-b-c", `{}`, "AccountNameInvalid"},
-		{"customer key", "new1", `{"encryption":{"keySource":"Microsoft.Keyvault","keyvaultproperties":{"keyname":"k"}}}`, "InvalidValuesForRequestParameters"},
 		{"hierarchical", "new1", `{"isHnsEnabled":true}`, "InvalidValuesForRequestParameters"},
 		{"network", "new1", `{"networkAcls":{"defaultAction":"Deny","virtualNetworkRules":[{"id":"/x"}]}}`, "InvalidValuesForRequestParameters"},
 		{"address", "new1", `{"networkAcls":{"defaultAction":"Deny","ipRules":[{"value":"1.2.3"}]}}`, "InvalidValuesForRequestParameters"},

@@ -25,6 +25,7 @@ import (
 	"github.com/keyreel/keyreel/internal/arm"
 	"github.com/keyreel/keyreel/internal/audit"
 	"github.com/keyreel/keyreel/internal/azure"
+	"github.com/keyreel/keyreel/internal/customerkey"
 	"github.com/keyreel/keyreel/internal/job"
 	"github.com/keyreel/keyreel/internal/object"
 	"github.com/keyreel/keyreel/internal/rbac"
@@ -46,12 +47,13 @@ const (
 	readerRole      = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1" // Storage Blob Data Reader
 )
 
-var testSchemas = []store.Schema{seal.Schema, audit.Schema, rbac.Schema, job.Schema, arm.Schema, Schema}
+var testSchemas = []store.Schema{seal.Schema, audit.Schema, rbac.Schema, job.Schema, arm.Schema, customerkey.Schema, Schema}
 
 // server is a storage service behind TLS, with one account.
 type server struct {
 	*Storage
 	db      *store.DB
+	vault   *vault
 	http    *httptest.Server
 	client  *http.Client
 	account *account
@@ -59,10 +61,12 @@ type server struct {
 
 // config is what a test's server stands on. It can be opened again to see what survives.
 type config struct {
-	url     string
-	dir     string
-	objects object.Store
-	fault   func(string) error
+	url       string
+	dir       string
+	objects   object.Store
+	fault     func(string) error
+	vault     *vault
+	ttl, scan time.Duration // of account keys
 }
 
 func newConfig(t testing.TB, url string) config {
@@ -71,7 +75,7 @@ func newConfig(t testing.TB, url string) config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return config{url: url, dir: dir, objects: objects}
+	return config{url: url, dir: dir, objects: objects, vault: newVault(), ttl: time.Hour, scan: time.Hour}
 }
 
 // each runs fn with a server on each kind of database.
@@ -99,10 +103,12 @@ func open(t testing.TB, c config) *server {
 	hosts := azure.Hosts{Domain: "keyreel.test"}
 	queue := job.New(job.Options{DB: db, Log: slog.New(slog.DiscardHandler)})
 	manager := arm.New(arm.Options{
-		DB: db, RBAC: roles, Audit: log, Jobs: queue, Identities: noIdentities{}, Verify: verifyFake, Hosts: hosts, TenantID: testTenant,
+		DB: db, RBAC: roles, Audit: log, Jobs: queue, Identities: fakeIdentities{}, Verify: verifyFake, Hosts: hosts, TenantID: testTenant,
 	})
-	s := &server{db: db, Storage: New(Options{
-		DB: db, Objects: c.objects, Keyring: keyring, Manager: manager, RBAC: roles, Audit: log,
+	keys := customerkey.New(customerkey.Options{DB: db, Keyring: keyring, Clients: c.vault.clients(), Audit: log, TTL: c.ttl, Scan: c.scan})
+	keys.Start()
+	s := &server{db: db, vault: c.vault, Storage: New(Options{
+		DB: db, Objects: c.objects, Keyring: keyring, Keys: keys, Manager: manager, RBAC: roles, Audit: log,
 		Verify: verifyFake, Hosts: hosts, TenantID: testTenant, Log: slog.New(slog.DiscardHandler),
 	})}
 	check(t, s.Check())
@@ -134,6 +140,13 @@ func (s *server) seed(t testing.TB, manager *arm.Manager) {
 	acct, err := s.Storage.account(ctx, testAccount)
 	if err != nil {
 		check(t, s.db.Update(ctx, func(tx *store.Tx) error {
+			return errors.Join(
+				manager.CreateSubscription(ctx, tx, testSubscription, "test"),
+				s.Keys.Create(ctx, tx, testAccountID))
+		}))
+		key, err := s.Keys.Key(ctx, testAccountID)
+		check(t, err)
+		check(t, s.db.Update(ctx, func(tx *store.Tx) error {
 			id, err := azure.ParseResourceID(testAccountID)
 			if err != nil {
 				return err
@@ -144,11 +157,10 @@ func (s *server) seed(t testing.TB, manager *arm.Manager) {
 			}
 			set.SKU, set.Kind = "Standard_LRS", "StorageV2"
 			return errors.Join(
-				manager.CreateSubscription(ctx, tx, testSubscription, "test"),
 				s.RBAC.Assign(ctx, tx, rbac.Assignment{
 					ID: azure.NewGUID(), Scope: "/", RoleID: ownerRole, PrincipalID: testOwner, PrincipalType: azure.TypeUser, Created: time.Now(),
 				}),
-				s.createAccount(ctx, tx, id, set))
+				s.createAccount(ctx, tx, id, set, newDataKey(key, testAccount)))
 		}))
 		acct, err = s.Storage.account(ctx, testAccount)
 		check(t, err)
@@ -160,7 +172,7 @@ func (s *server) seed(t testing.TB, manager *arm.Manager) {
 func (s *server) stop(t testing.TB) {
 	s.client.CloseIdleConnections()
 	s.http.Close()
-	for _, closing := range []func() error{s.Storage.Close, s.Audit.Close, s.RBAC.Close, s.db.Close} {
+	for _, closing := range []func() error{s.Storage.Close, s.Keys.Close, s.Audit.Close, s.RBAC.Close, s.db.Close} {
 		if err := closing(); err != nil {
 			t.Errorf("closing: %v", err)
 		}
@@ -174,20 +186,23 @@ func check(t testing.TB, err error) {
 	}
 }
 
-type noIdentities struct{}
+// fakeIdentities gives every resource and every name of an identity a principal that says which it is.
+type fakeIdentities struct{}
 
-func (noIdentities) AssignSystem(context.Context, *store.Tx, azure.ResourceID) (string, string, error) {
-	return "", "", errors.New("no identities here")
-}
-func (noIdentities) RemoveSystem(context.Context, *store.Tx, azure.ResourceID) error { return nil }
-func (noIdentities) UserAssigned(context.Context, *store.Tx, azure.ResourceID) (string, string, error) {
-	return "", "", errors.New("no identities here")
+func (fakeIdentities) AssignSystem(_ context.Context, _ *store.Tx, id azure.ResourceID) (string, string, error) {
+	return "system-of-" + id.Name(), "client-of-" + id.Name(), nil
 }
 
-func (noIdentities) PrincipalType(context.Context, *store.Tx, string) (string, error) {
+func (fakeIdentities) RemoveSystem(context.Context, *store.Tx, azure.ResourceID) error { return nil }
+
+func (fakeIdentities) UserAssigned(_ context.Context, _ *store.Tx, id azure.ResourceID) (string, string, error) {
+	return "user-" + id.Name(), "client-of-" + id.Name(), nil
+}
+
+func (fakeIdentities) PrincipalType(context.Context, *store.Tx, string) (string, error) {
 	return azure.TypeServicePrincipal, nil
 }
-func (noIdentities) Living(context.Context, *store.Tx, string) (bool, error) { return true, nil }
+func (fakeIdentities) Living(context.Context, *store.Tx, string) (bool, error) { return true, nil }
 
 // token is a fake bearer token: the caller as JSON in hexadecimal.
 func token(c azure.Caller) string {

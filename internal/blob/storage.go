@@ -10,6 +10,7 @@ import (
 	"github.com/keyreel/keyreel/internal/arm"
 	"github.com/keyreel/keyreel/internal/audit"
 	"github.com/keyreel/keyreel/internal/azure"
+	"github.com/keyreel/keyreel/internal/customerkey"
 	"github.com/keyreel/keyreel/internal/object"
 	"github.com/keyreel/keyreel/internal/rbac"
 	"github.com/keyreel/keyreel/internal/seal"
@@ -30,6 +31,7 @@ type Options struct {
 	DB       *store.DB
 	Objects  object.Store // keys that end in "-blob" are this package's own
 	Keyring  *seal.Keyring
+	Keys     *customerkey.Keeper // account keys, of the accounts by ARM ID
 	Manager  *arm.Manager
 	RBAC     *rbac.RBAC
 	Audit    *audit.Log

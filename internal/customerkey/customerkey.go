@@ -51,6 +51,7 @@ type State struct {
 	Accessible bool
 	Problem    *Problem // why not accessible
 	Since      time.Time
+	Rotated    time.Time // when KeyID began to wrap
 }
 
 // Problem says why a customer key cannot be used, and what would mend it.

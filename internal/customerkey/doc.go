@@ -30,6 +30,11 @@
 // unwrap with the key in use; Prepare tries that one when the first is refused. Without such an identity nobody has the
 // account key, and the owner can but wait or be deleted.
 //
+// # Another ID
+//
+// Rename keeps an owner's account key under its new ARM ID, in the transaction that moves the owner. The ID is in the
+// associated data of the sealed bytes, so they are sealed anew. An owner under a customer's key is not renamed.
+//
 // # Crashes
 //
 // Prepare stores nothing: after a crash it is run again. A switch is stored in one row by one statement in the

@@ -29,17 +29,18 @@ type row struct {
 	accessible bool
 	problem    Problem
 	since      time.Time
+	rotated    time.Time // when version began to wrap
 }
 
 const columns = `owner, generation, customer, key_identifier, key_version, principal_id, resource_id, identity_id, sealed,
-	accessible, denied, code, detail, since`
+	accessible, denied, code, detail, since, rotated`
 
 func (r *row) scan(scan func(...any) error) error {
-	var since int64
+	var since, rotated int64
 	err := scan(&r.owner, &r.generation, &r.customer, &r.identifier, &r.version, &r.identity.PrincipalID,
 		&r.identity.ResourceID, &r.identity.IdentityID, &r.sealed, &r.accessible, &r.problem.Denied, &r.problem.Code,
-		&r.problem.Detail, &since)
-	r.since = store.Time(since)
+		&r.problem.Detail, &since, &rotated)
+	r.since, r.rotated = store.Time(since), store.Time(rotated)
 	return err
 }
 
@@ -56,7 +57,7 @@ func load(ctx context.Context, tx *store.Tx, owner string) (*row, error) {
 }
 
 func (r *row) state() State {
-	s := State{Customer: r.customer, KeyID: r.version, Accessible: r.accessible, Since: r.since}
+	s := State{Customer: r.customer, KeyID: r.version, Accessible: r.accessible, Since: r.since, Rotated: r.rotated}
 	if !r.accessible {
 		p := r.problem
 		s.Problem = &p
@@ -109,11 +110,37 @@ func (k *Keeper) Create(ctx context.Context, tx *store.Tx, owner string) error {
 	owner = strings.ToLower(owner)
 	key := seal.NewKey()
 	_, err := tx.Exec(ctx, `INSERT INTO customerkey_keys (`+columns+`)
-		VALUES ($1, 1, 0, '', '', '', '', '', $2, 1, 0, '', '', $3) ON CONFLICT (owner) DO NOTHING`,
+		VALUES ($1, 1, 0, '', '', '', '', '', $2, 1, 0, '', '', $3, $3) ON CONFLICT (owner) DO NOTHING`,
 		owner, k.sealFor(owner, 1, key, key[:]), store.Micros(time.Now()))
 	if err != nil {
 		return fmt.Errorf("making the account key of %s: %w", owner, err)
 	}
+	return nil
+}
+
+// Rename keeps an owner's account key under another ARM ID, in the caller's transaction. It is for owners under the
+// system key: an identity that a customer's vault knows acts for the owner by its ID.
+func (k *Keeper) Rename(ctx context.Context, tx *store.Tx, from, to string) error {
+	r, err := load(ctx, tx, from)
+	if err != nil {
+		return err
+	}
+	if r.customer {
+		return azure.Errorf(409, "Conflict", "The account key of '%s' is wrapped by a customer's key.", from)
+	}
+	check, key, err := k.open(r)
+	if err != nil {
+		return err
+	}
+	to = strings.ToLower(to)
+	sealed := k.o.Keyring.Seal(append(check, key...), aad(to, r.generation)...)
+	if _, err := tx.Exec(ctx, `UPDATE customerkey_keys SET owner = $2, sealed = $3 WHERE owner = $1`, r.owner, to, sealed); err != nil {
+		return fmt.Errorf("renaming the account key of %s: %w", from, err)
+	}
+	tx.AfterCommit(func() {
+		k.forget(r.owner)
+		k.forget(to)
+	})
 	return nil
 }
 

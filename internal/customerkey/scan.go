@@ -118,6 +118,7 @@ func (k *Keeper) rewrap(ctx context.Context, r *row) error {
 	next := *r
 	next.generation++
 	next.accessible, next.problem, next.since = true, Problem{}, time.Now()
+	next.rotated = next.since
 	if err := k.wrap(ctx, &next, current, key); err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ func (k *Keeper) Prepare(ctx context.Context, owner string, c *Config) (*Switch,
 		return nil, err
 	}
 	next := row{owner: old.owner, generation: old.generation + 1, accessible: true, since: time.Now()}
+	next.rotated = next.since
 	if c == nil {
 		next.sealed = k.sealFor(next.owner, next.generation, key, key[:])
 		return &Switch{from: old.generation, row: next}, nil
@@ -58,6 +59,9 @@ func (k *Keeper) Prepare(ctx context.Context, owner string, c *Config) (*Switch,
 	}
 	if err != nil {
 		rec.Result, rec.Reason = "Failure", err.Error()
+	}
+	if next.version == old.version {
+		next.rotated = old.rotated
 	}
 	if err := k.o.Audit.Append(ctx, rec); err != nil {
 		return nil, fmt.Errorf("recording the use of %s: %w", c.KeyID, err)
@@ -130,10 +134,10 @@ func (k *Keeper) wrap(ctx context.Context, next *row, v vaultKey, key seal.Key) 
 func (k *Keeper) Commit(ctx context.Context, tx *store.Tx, s *Switch) error {
 	r := s.row
 	n, err := tx.Exec(ctx, `UPDATE customerkey_keys SET generation = $1, customer = $2, key_identifier = $3, key_version = $4,
-		principal_id = $5, resource_id = $6, identity_id = $7, sealed = $8, accessible = 1, denied = 0, code = '', detail = '', since = $9
-		WHERE owner = $10 AND generation = $11`,
+		principal_id = $5, resource_id = $6, identity_id = $7, sealed = $8, accessible = 1, denied = 0, code = '', detail = '', since = $9, rotated = $10
+		WHERE owner = $11 AND generation = $12`,
 		r.generation, flag(r.customer), r.identifier, r.version, r.identity.PrincipalID, r.identity.ResourceID,
-		r.identity.IdentityID, r.sealed, store.Micros(r.since), r.owner, s.from)
+		r.identity.IdentityID, r.sealed, store.Micros(r.since), store.Micros(r.rotated), r.owner, s.from)
 	if err != nil {
 		return fmt.Errorf("storing the account key of %s: %w", r.owner, err)
 	}

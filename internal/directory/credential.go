@@ -188,7 +188,7 @@ func (d *Directory) VerifyPassword(ctx context.Context, name string, password se
 		return Principal{}, ErrWrongSecret
 	}
 	if err != nil {
-		return Principal{}, fmt.Errorf("checking the password of user '%s': %w", name, err)
+		return Principal{}, fmt.Errorf("checking a user's password: %w", err) // not the name: a password may have been typed for it
 	}
 	ok, err := checkPassword(password, hash)
 	switch {

@@ -88,12 +88,12 @@ func (d *Directory) bury(ctx context.Context, tx *store.Tx, o *object, now time.
 				return fmt.Errorf("deleting %s: %w", o.ID, err)
 			}
 		}
-		return nil
+		return d.changed(ctx, tx, o.ID)
 	}
 	if err := d.detach(ctx, tx, o.ID); err != nil {
 		return fmt.Errorf("deleting %s: %w", o.ID, err)
 	}
-	return d.principals.Changed(ctx, tx, generation, o.ID)
+	return d.changed(ctx, tx, o.ID)
 }
 
 // buried reads what was deleted and can still be restored.
@@ -134,8 +134,8 @@ func (d *Directory) restore(ctx context.Context, tx *store.Tx, b deleted) error 
 		err = restoreApplication(ctx, tx, b)
 	case User:
 		var n int64
-		n, err = tx.Exec(ctx, `INSERT INTO directory_passwords (user_key, principal_id, hash, must_change) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-			key(c.Name), b.ID, c.Password, bit(c.MustChange))
+		n, err = tx.Exec(ctx, `INSERT INTO directory_passwords (user_key, principal_id, hash, must_change, signed_out) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+			key(c.Name), b.ID, c.Password, bit(c.MustChange), store.Micros(time.Now()))
 		if err == nil && n == 0 {
 			return errTaken("userPrincipalName", c.Name)
 		}
@@ -158,7 +158,7 @@ func (d *Directory) restore(ctx context.Context, tx *store.Tx, b deleted) error 
 	if err != nil {
 		return fmt.Errorf("restoring %s: %w", b.ID, err)
 	}
-	return d.principals.Changed(ctx, tx, generation, b.ID)
+	return d.changed(ctx, tx, b.ID)
 }
 
 // reconnect puts a restored object back into groups and among owners.

@@ -72,6 +72,8 @@ type Directory struct {
 
 	principals rowcache.Cache[Principal]
 	groups     rowcache.Cache[[]string] // by object id: what Groups returns
+	// delegations are by client, resource and user.
+	delegations rowcache.Cache[Delegation]
 	// passwords lets one password be checked at a time: each takes 19 MiB and some 20 ms of a core, and anybody may ask.
 	passwords sync.Mutex
 }
@@ -155,7 +157,7 @@ func (d *Directory) SetEnabled(ctx context.Context, tx *store.Tx, id string, ena
 	if err != nil {
 		return fmt.Errorf("enabling or disabling principal %s: %w", id, err)
 	}
-	return d.principals.Changed(ctx, tx, generation, id)
+	return d.changed(ctx, tx, id)
 }
 
 // Delete removes a principal for good, with its credentials, its places in groups and workloads, what it owned and,
@@ -182,7 +184,7 @@ func (d *Directory) Delete(ctx context.Context, tx *store.Tx, id string) error {
 			return fmt.Errorf("deleting principal %s: %w", id, err)
 		}
 	}
-	return d.principals.Changed(ctx, tx, generation, id)
+	return d.changed(ctx, tx, id)
 }
 
 // detach takes a principal out of everything that tells of it but its credentials; nobody can be it from now on.

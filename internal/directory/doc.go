@@ -23,6 +23,10 @@
 //     removed.
 //   - Client secrets and workload secrets are 32 random bytes, of which only SHA-256 is stored; passwords are stored as
 //     argon2id. No secret can be read back.
+//   - What an application may do as a user is in permission grants ([Delegation]), which the sign-in asks for consent to and
+//     every check of a token reads. A change of them, of the application or of the resource is seen as a deletion is.
+//   - Who revokes a user's sign-ins changes the stamp of the password ([Profile]) and takes the tokens back ([SignIns]), in one
+//     transaction. A user who is restored has signed in nowhere.
 //   - A page token of a list is good for the query that it was given for.
 //
 // Crash: everything is rows in the caller's transaction; memory holds copies only. A secret whose answer was lost is
@@ -37,7 +41,9 @@
 //   - isolationScope of user-assigned identities is not kept.
 //   - Reading the directory takes no permission but a principal of the tenant. There are no directory roles and no
 //     administrative units: their lists are empty.
-//   - App role assignments and permission grants are kept and served; no token speaks of them, and nothing asks for them.
+//   - App role assignments are kept and served; no token speaks of them, and nothing asks for them.
+//   - Of the scopes of a user's token, those of OpenID Connect read nothing, those with ReadWrite and Directory.AccessAsUser.All
+//     change whatever the user may, and all others read everything.
 //   - A property of a request that would not be kept is refused unless it is null or empty. What is asked of the beta
 //     version is answered as v1.0.
 //   - forceChangePasswordNextSignIn is kept ([Directory.MustChangePassword]), and no sign-in asks for another password yet.

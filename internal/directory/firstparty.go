@@ -8,8 +8,14 @@ const microsoftTenant = "f8cdef31-a31e-4b4a-93e4-5f571e91255a"
 // graphResource is the application id of Microsoft Graph in every tenant.
 const graphResource = "00000003-0000-0000-c000-000000000000"
 
+// oldGraphResource is that of its predecessor, Azure AD Graph.
+const oldGraphResource = "00000002-0000-0000-c000-000000000000"
+
+// asTheUser is the scope that every first-party resource but Graph offers.
+const asTheUser = "user_impersonation"
+
 // firstParty is what an application of Microsoft's offers: the names of the resource, and of its permissions those that
-// configurations for Azure name most. Nothing here asks for a permission.
+// configurations for Azure name most.
 type firstParty struct {
 	names  []string
 	roles  [][2]string // id, value: for applications
@@ -37,6 +43,7 @@ func firstParties(appID string) firstParty {
 			},
 			scopes: [][2]string{
 				{"e1fe6dd8-ba31-4d61-89e7-88639da4683d", "User.Read"},
+				{"0e263e50-5827-48a4-b97c-d940288653c7", "Directory.AccessAsUser.All"},
 				{"b340eb25-3456-403f-be2f-af7a0d370277", "User.ReadBasic.All"},
 				{"a154be20-db9c-4678-8ab7-66f6cc099a59", "User.Read.All"},
 				{"204e0828-b5ca-4ad8-b9f3-f32a958e7cc4", "User.ReadWrite.All"},
@@ -52,7 +59,7 @@ func firstParties(appID string) firstParty {
 				{"7427e0e9-2fba-42fe-b0c0-848c9e6a8182", "offline_access"},
 			},
 		}
-	case "00000002-0000-0000-c000-000000000000":
+	case oldGraphResource:
 		return firstParty{names: []string{"https://graph.windows.net", "https://graph.windows.net/"}, scopes: [][2]string{{"311a71cc-e848-46a1-bdf8-97ff7156d8e6", "User.Read"}}}
 	case "797f4846-ba00-4fd7-ba43-dac1f8f63013":
 		return firstParty{
@@ -67,10 +74,28 @@ func firstParties(appID string) firstParty {
 	return firstParty{}
 }
 
+// firstPartyScopes are the delegated permissions of a resource of Microsoft's, with a name by which users know
+// what they are asked for.
+func firstPartyScopes(appID, name string) []Scope {
+	var offered []Scope
+	for _, s := range firstParties(appID).scopes {
+		offered = append(offered, Scope{ID: s[0], Value: s[1]})
+	}
+	if len(offered) == 0 {
+		offered = []Scope{{Value: asTheUser}}
+	}
+	for i, s := range offered {
+		if s.Value == asTheUser {
+			offered[i].Name = "Access " + name + " as you"
+		}
+	}
+	return offered
+}
+
 // reservedURI reports whether a resource of Microsoft's goes by an identifier URI.
 func reservedURI(uri string) bool {
 	for _, appID := range []string{
-		graphResource, "00000002-0000-0000-c000-000000000000", "797f4846-ba00-4fd7-ba43-dac1f8f63013", "cfa8b339-82a2-471a-a3c9-0fc0be7a4093",
+		graphResource, oldGraphResource, "797f4846-ba00-4fd7-ba43-dac1f8f63013", "cfa8b339-82a2-471a-a3c9-0fc0be7a4093",
 		"e406a681-f3d4-42a8-90b6-c2b029497af1",
 	} {
 		for _, name := range firstParties(appID).names {

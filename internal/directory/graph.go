@@ -29,12 +29,15 @@ type Graph struct {
 	Audit     *audit.Log
 	Verify    azure.VerifyToken
 	Hosts     azure.Hosts
+	SignIns   SignIns
+	Passwords Passwords
 }
 
 const (
 	readDirectory   = "Microsoft.Directory/directoryObjects/read"
 	changeDirectory = "Microsoft.Authorization/roleAssignments/write"
-	changeOwn       = "Microsoft.Directory/users/password/update" // every user's right, on the user itself
+	changeOwn       = "Microsoft.Directory/users/password/update"                   // every user's right, on the user itself
+	endOwn          = "Microsoft.Directory/users/invalidateAllRefreshTokens/action" // likewise
 )
 
 // Handler serves the rows.
@@ -139,11 +142,14 @@ func (g *Graph) accepts(audience string) bool {
 // change it without more.
 func (g *Graph) authorize(r *azure.Request, owned *objectSet) error {
 	r.Scope = "/"
+	if err := checkScopes(r); err != nil {
+		return err
+	}
 	switch r.Route.Action {
 	case readDirectory:
 		return nil
-	case changeOwn:
-		return g.record(r.Context(), r, "Allowed", 0, "Users may change their own password.")
+	case changeOwn, endOwn:
+		return g.record(r.Context(), r, "Allowed", 0, "Users may change their own password and end their own sign-ins.")
 	}
 	d, err := g.RBAC.Decide(r.Context(), rbac.Query{Principals: r.Caller.Principals(), Action: r.Route.Action, Scope: r.Scope})
 	if err != nil {
@@ -172,6 +178,12 @@ func (g *Graph) authorize(r *azure.Request, owned *objectSet) error {
 		return err
 	}
 	return azure.Errorf(http.StatusForbidden, "Authorization_RequestDenied", "Insufficient privileges to complete the operation. %s", d.Reason())
+}
+
+// MayChange reports whether somebody, with the groups that they are in, may change the directory.
+func (g *Graph) MayChange(ctx context.Context, principals []string) (bool, error) {
+	d, err := g.RBAC.Decide(ctx, rbac.Query{Principals: principals, Action: changeDirectory, Scope: "/"})
+	return d.Allowed, err
 }
 
 func (g *Graph) record(ctx context.Context, r *azure.Request, result string, status int, reason string) error {

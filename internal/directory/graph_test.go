@@ -26,13 +26,25 @@ const (
 	contributor = "b24988ac-6180-42a0-ab88-20f7382dd24c"
 )
 
-// graph is Microsoft Graph with callers whose tokens are their object ids.
+// graph is Microsoft Graph with callers whose tokens are their object ids; a user's may have scopes behind, else it has all.
 type graph struct {
 	t       *testing.T
 	d       *directory.Directory
 	r       *rbac.RBAC
 	handler http.Handler
 	admin   directory.Principal // Owner at "/"
+	revoked revoked
+}
+
+// passwords locks nothing but the name "locked".
+type passwords struct{ d *directory.Directory }
+
+func (p passwords) ProvePassword(ctx context.Context, name string, password seal.Secret, clientIP string) error {
+	if clientIP == "" || strings.HasPrefix(name, "locked") {
+		return azure.Errorf(http.StatusBadRequest, "invalid_grant", "The account is locked.")
+	}
+	_, err := p.d.VerifyPassword(ctx, name, password)
+	return err
 }
 
 func newGraph(t *testing.T, db *store.DB) *graph {
@@ -49,17 +61,21 @@ func newGraph(t *testing.T, db *store.DB) *graph {
 	})
 	g := &graph{t: t, d: d, r: r}
 	g.handler = (&directory.Graph{
-		Directory: d, RBAC: r, Audit: log, Hosts: azure.Hosts{Domain: "keyreel.localhost", Port: "8443"},
+		SignIns: &g.revoked, Directory: d, RBAC: r, Audit: log, Passwords: passwords{d}, Hosts: azure.Hosts{Domain: "keyreel.localhost", Port: "8443"},
 		Verify: func(ctx context.Context, raw string, accepts func(string) bool) (*azure.Caller, error) {
 			if !accepts("https://graph.microsoft.com/") || accepts("https://vault.azure.net") {
 				t.Error("the audience is not checked")
 			}
-			p, err := d.Principal(ctx, raw)
+			id, scopes, some := strings.Cut(raw, " ")
+			if !some {
+				scopes = "Directory.AccessAsUser.All"
+			}
+			p, err := d.Principal(ctx, id)
 			if err != nil {
 				return nil, &azure.TokenError{Problem: azure.TokenPrincipal, Detail: "no such principal"}
 			}
-			groups, err := d.Groups(ctx, raw)
-			return &azure.Caller{ObjectID: p.ID, Type: p.Type(), Name: p.Name, Groups: groups}, err
+			groups, err := d.Groups(ctx, id)
+			return &azure.Caller{ObjectID: p.ID, Type: p.Type(), Name: p.Name, Groups: groups, Scopes: strings.Fields(scopes)}, err
 		},
 	}).Handler()
 	update(t, d, func(ctx context.Context, tx *store.Tx) (err error) {

@@ -13,8 +13,8 @@ import (
 	"github.com/keyreel/keyreel/internal/store"
 )
 
-// App role assignments and delegated permission grants are kept and served. No token speaks of them: what a principal
-// may do here is decided by roles at scopes alone.
+// App role assignments are kept and served, and no token speaks of them. Without a delegated permission grant no application
+// acts as a user (Delegation).
 
 // everyRole is the app role of a resource that has none.
 const everyRole = "00000000-0000-0000-0000-000000000000"
@@ -280,8 +280,10 @@ func (g *Graph) createGrant(w http.ResponseWriter, r *azure.Request) error {
 		if n == 0 {
 			return azure.Errorf(http.StatusConflict, "Request_MultipleObjectsWithSameKeyValue", "Permission entry already exists.")
 		}
-		shown, err = grants(ctx, tx, `id = $1`, id)
-		return err
+		if shown, err = grants(ctx, tx, `id = $1`, id); err != nil {
+			return err
+		}
+		return g.Directory.delegations.Changed(ctx, tx, delegations)
 	})
 	if err != nil {
 		return err
@@ -313,8 +315,14 @@ func (g *Graph) changeGrant(w http.ResponseWriter, r *azure.Request, statement s
 		if err == nil && n == 0 {
 			err = sql.ErrNoRows
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return g.Directory.delegations.Changed(r.Context(), tx, delegations)
 	})
+	if err != nil {
+		g.Directory.delegations.Doubt() // it may have been done
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return errNoObject(r.Vars["id"])
 	}

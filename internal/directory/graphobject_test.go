@@ -247,6 +247,7 @@ func TestGraphPasswords(t *testing.T) {
 			t.Error(err)
 		}
 		g.refused(g.admin.ID, "POST", "/v1.0/me/changePassword", `{}`, 400, "BadRequest")
+		g.refused(g.user("locked"), "POST", "/v1.0/me/changePassword", `{"currentPassword":"Correct horse 1","newPassword":"Third horse 3"}`, 429, "TooManyRequests")
 		g.do("PATCH", "/v1.0/users/"+ada, `{"userPrincipalName":"Lovelace@example.org"}`, 204)
 		if p, err := g.d.VerifyPassword(t.Context(), "lovelace@example.org", "Third horse 3"); err != nil || p.Name != "Lovelace@example.org" {
 			t.Errorf("under another name: %v %v", p, err)

@@ -11,7 +11,10 @@ import (
 	"github.com/keyreel/keyreel/internal/store"
 )
 
-const scanBatch = 500 // rows that are read at a time
+const (
+	scanBatch = 500            // rows that are read at a time
+	scanPage  = 10 * scanBatch // rows that are looked through for one page, before it goes out as full as it is
+)
 
 // source reads objects in order of their ids, from after one on: up to scanBatch, and fewer at the end only.
 type source func(ctx context.Context, tx *store.Tx, after string) ([]*object, error)
@@ -113,20 +116,38 @@ type page struct {
 	total int    // when it was asked for
 }
 
-// page reads from where the query stands on, until q.top match.
-func (g *Graph) page(ctx context.Context, tx *store.Tx, c *collection, q *query) (page, error) {
+// view reads from the database, as store.DB.View does.
+type view func(ctx context.Context, fn func(*store.Tx) error) error
+
+// within is a view in a transaction that is there already.
+func within(tx *store.Tx) view {
+	return func(_ context.Context, fn func(*store.Tx) error) error { return fn(tx) }
+}
+
+// page reads from where the query stands on, until q.top match or scanPage were looked at. What has to be counted or
+// sorted is read whole. Each batch is a view of its own, so that long lists leave others their turn; what changes
+// meanwhile may be seen or not.
+func (g *Graph) page(ctx context.Context, read view, c *collection, q *query) (page, error) {
 	var matches []match
-	from, after := c.from(q), q.after
-	if q.count || q.orderBy != "" {
-		after = "" // all of them
+	from, after, scanned := c.from(q), q.after, 0
+	whole := q.count || q.orderBy != ""
+	if whole {
+		after = ""
 	}
-	enough := q.top + 1
+	enough, unread := q.top+1, false
 	for more := true; more; {
-		batch, err := from(ctx, tx, after)
+		var batch []*object
+		err := read(ctx, func(tx *store.Tx) (err error) {
+			batch, err = from(ctx, tx, after)
+			return err
+		})
 		if err != nil {
 			return page{}, err
 		}
 		more = len(batch) == scanBatch
+		if scanned += len(batch); more && !whole && scanned >= scanPage {
+			more, unread = false, true
+		}
 		for _, o := range batch {
 			after = o.ID
 			shown := o.set.show(g, o)
@@ -138,29 +159,36 @@ func (g *Graph) page(ctx context.Context, tx *store.Tx, c *collection, q *query)
 				m.place = q.sortKey(shown)
 			}
 			matches = append(matches, m)
-			if !q.count && q.orderBy == "" && len(matches) == enough {
+			if !whole && len(matches) == enough {
 				more = false
 				break
 			}
 		}
 	}
-	p := page{shown: []map[string]any{}, total: len(matches)}
+	p := page{total: len(matches)}
 	matches = q.rest(matches)
-	if len(matches) > q.top {
+	switch {
+	case len(matches) > q.top:
 		matches = matches[:q.top]
 		p.next = q.token(matches[q.top-1].place)
+	case unread:
+		p.next = q.token(after)
 	}
-	for _, m := range matches {
-		v, err := g.answer(ctx, tx, m.object, q)
-		if err != nil {
-			return page{}, err
+	err := read(ctx, func(tx *store.Tx) error {
+		p.shown = []map[string]any{}
+		for _, m := range matches {
+			v, err := g.answer(ctx, tx, m.object, q)
+			if err != nil {
+				return err
+			}
+			if c.mixed {
+				v = typed(m.object.set, v)
+			}
+			p.shown = append(p.shown, v)
 		}
-		if c.mixed {
-			v = typed(m.object.set, v)
-		}
-		p.shown = append(p.shown, v)
-	}
-	return p, nil
+		return nil
+	})
+	return p, err
 }
 
 // match is an object that is asked for, and its place in the order.
@@ -232,7 +260,7 @@ func (g *Graph) relation(ctx context.Context, tx *store.Tx, o *object, name stri
 		return nil, fmt.Errorf("reading %s of %s: %w", name, o.ID, err)
 	}
 	c := mixed(these(list))
-	p, err := g.page(ctx, tx, &c, &query{top: defaultTop, filter: func(map[string]any) bool { return true }})
+	p, err := g.page(ctx, within(tx), &c, &query{top: defaultTop, filter: func(map[string]any) bool { return true }})
 	return p.shown, err
 }
 
@@ -242,11 +270,7 @@ func (g *Graph) answerPage(w http.ResponseWriter, r *azure.Request, context stri
 	if err != nil {
 		return err
 	}
-	var p page
-	err = g.Directory.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		p, err = g.page(r.Context(), tx, &c, &q)
-		return err
-	})
+	p, err := g.page(r.Context(), g.Directory.DB.View, &c, &q)
 	if err != nil {
 		return err
 	}
@@ -285,11 +309,7 @@ func (g *Graph) number(s *objectSet) func(http.ResponseWriter, *azure.Request) e
 			return err
 		}
 		q.count = true
-		var p page
-		err = g.Directory.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-			p, err = g.page(r.Context(), tx, &c, &q)
-			return err
-		})
+		p, err := g.page(r.Context(), g.Directory.DB.View, &c, &q)
 		if err != nil {
 			return err
 		}
@@ -327,11 +347,7 @@ func (g *Graph) getObject(w http.ResponseWriter, r *azure.Request) error {
 	if err != nil {
 		return err
 	}
-	var p page
-	err = g.Directory.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		p, err = g.page(r.Context(), tx, &c, &q)
-		return err
-	})
+	p, err := g.page(r.Context(), g.Directory.DB.View, &c, &q)
 	if err != nil {
 		return err
 	}
@@ -359,11 +375,7 @@ func (g *Graph) getByIDs(w http.ResponseWriter, r *azure.Request) error {
 		req.IDs[i] = key(req.IDs[i])
 	}
 	c := mixed(these(req.IDs, req.Types...))
-	var p page
-	err := g.Directory.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		p, err = g.page(r.Context(), tx, &c, &query{top: maxIDs, filter: func(map[string]any) bool { return true }})
-		return err
-	})
+	p, err := g.page(r.Context(), g.Directory.DB.View, &c, &query{top: maxIDs, filter: func(map[string]any) bool { return true }})
 	if err != nil {
 		return err
 	}

@@ -124,6 +124,7 @@ func (g *Graph) applicationRows(t *table) {
 
 func (g *Graph) memberRows(t *table) {
 	t.change("users.Create", http.MethodPost, "users", g.createUser)
+	t.change("users.RevokeSignInSessions", http.MethodPost, "users/{id}/revokeSignInSessions", g.revokeSignIns)
 	t.read("users.GetManagerRef", "users/{id}/manager/$ref", g.getManager(true))
 	t.read("users.GetManager", "users/{id}/manager", g.getManager(false))
 	t.change("users.SetManager", http.MethodPut, "users/{id}/manager/$ref", g.putManager)
@@ -154,6 +155,7 @@ func mine(h handle) handle {
 
 func (g *Graph) meRows(t *table) {
 	t.read("me.Get", "me", mine(g.get(userSet)))
+	t.add(nil, "me.RevokeSignInSessions", http.MethodPost, "me/revokeSignInSessions", endOwn, mine(g.revokeSignIns))
 	t.add(nil, "me.ChangePassword", http.MethodPost, "me/changePassword", changeOwn, mine(g.changePassword))
 	for _, link := range []struct{ name, relation, query string }{
 		{"MemberOf", "memberOf", toMemberOf}, {"TransitiveMemberOf", "transitiveMemberOf", toAllMemberOf}, {"OwnedObjects", "ownedObjects", toOwned},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"net/http"
 	"strings"
 	"unicode"
@@ -203,6 +204,13 @@ func (g *Graph) changeUser(ctx context.Context, tx *store.Tx, o *object, c *chan
 	return err
 }
 
+// Passwords checks users' passwords as the sign-in does, so that nobody guesses here what is locked there.
+type Passwords interface {
+	// ProvePassword counts a wrong password from an address towards the lockout of a sign-in name: ErrWrongSecret,
+	// ErrDisabled, or an azure.Error while the name is locked for the address or too many passwords are checked at a time.
+	ProvePassword(ctx context.Context, name string, password seal.Secret, clientIP string) error
+}
+
 // changePassword lets a user choose another password, who knows the present one.
 func (g *Graph) changePassword(w http.ResponseWriter, r *azure.Request) error {
 	var req struct {
@@ -224,9 +232,14 @@ func (g *Graph) changePassword(w http.ResponseWriter, r *azure.Request) error {
 	if err := checkNewPassword(req.New, user.attributes["passwordPolicies"]); err != nil {
 		return err
 	}
-	if _, err := g.Directory.VerifyPassword(r.Context(), user.Name, req.Current); errors.Is(err, ErrWrongSecret) {
+	ip, _, _ := net.SplitHostPort(r.RemoteAddr)
+	var locked *azure.Error
+	switch err := g.Passwords.ProvePassword(r.Context(), user.Name, req.Current, ip); {
+	case errors.Is(err, ErrWrongSecret):
 		return errProperty("currentPassword", "it is not the user's password")
-	} else if err != nil {
+	case errors.As(err, &locked):
+		return azure.Errorf(http.StatusTooManyRequests, "TooManyRequests", "%s", locked.Message)
+	case err != nil:
 		return err
 	}
 	if err := g.Directory.SetPassword(r.Context(), id, req.New, false); err != nil {

@@ -236,7 +236,7 @@ func (g *Graph) applyApplication(ctx context.Context, tx *store.Tx, o *object, b
 	if _, err := tx.Exec(ctx, `UPDATE directory_principals SET name = $1 WHERE id = $2`, o.Name, sp[0]); err != nil {
 		return fmt.Errorf("renaming the service principal of %s: %w", o.AppID, err)
 	}
-	return g.Directory.principals.Changed(ctx, tx, generation, sp[0])
+	return g.Directory.changed(ctx, tx, sp[0])
 }
 
 func (g *Graph) update(s *objectSet) func(http.ResponseWriter, *azure.Request) error {
@@ -277,7 +277,7 @@ func (g *Graph) update(s *objectSet) func(http.ResponseWriter, *azure.Request) e
 			if err := g.apply(ctx, tx, o, c, hash); err != nil {
 				return err
 			}
-			return g.Directory.principals.Changed(ctx, tx, generation, o.ID) // its name
+			return g.Directory.changed(ctx, tx, o.ID) // its name
 		})
 		if err != nil {
 			return err

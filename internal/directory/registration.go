@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -34,6 +35,7 @@ type RedirectURI struct {
 type Scope struct {
 	ID    string // GUID
 	Value string // such as "user_impersonation"
+	Name  string // for users who are asked for it; may be empty
 }
 
 // wellKnownClients are Microsoft's public clients, which every tenant has.
@@ -57,11 +59,25 @@ type registered struct {
 	PublicClient   registeredRedirect `json:"publicClient"`
 	API            struct {
 		Scopes []struct {
-			ID      string `json:"id"`
-			Value   string `json:"value"`
-			Enabled *bool  `json:"isEnabled"`
+			ID        string `json:"id"`
+			Value     string `json:"value"`
+			Enabled   *bool  `json:"isEnabled"`
+			UserName  string `json:"userConsentDisplayName"`
+			AdminName string `json:"adminConsentDisplayName"`
 		} `json:"oauth2PermissionScopes"`
+		PreAuthorized []struct {
+			AppID  string   `json:"appId"`
+			IDs    []string `json:"delegatedPermissionIds"`
+			OldIDs []string `json:"permissionIds"` // as /beta calls them
+		} `json:"preAuthorizedApplications"`
 	} `json:"api"`
+	Required []struct {
+		AppID  string `json:"resourceAppId"`
+		Access []struct {
+			ID   string `json:"id"`
+			Type string `json:"type"` // "Scope", or "Role", which is no user's
+		} `json:"resourceAccess"`
+	} `json:"requiredResourceAccess"`
 }
 
 type registeredRedirect struct {
@@ -93,6 +109,17 @@ func (d *Directory) ClientRegistration(ctx context.Context, appID string) (Regis
 	return r, r.fill(attributes)
 }
 
+// scopes are those that an application offers.
+func (r *registered) scopes() []Scope {
+	var offered []Scope
+	for _, s := range r.API.Scopes {
+		if s.Enabled == nil || *s.Enabled {
+			offered = append(offered, Scope{ID: s.ID, Value: s.Value, Name: cmp.Or(s.UserName, s.AdminName)})
+		}
+	}
+	return offered
+}
+
 // fill reads the properties of an application.
 func (r *Registration) fill(attributes string) error {
 	var have registered
@@ -107,11 +134,7 @@ func (r *Registration) fill(attributes string) error {
 			r.RedirectURIs = append(r.RedirectURIs, RedirectURI{URI: uri, Type: kind.name})
 		}
 	}
-	for _, s := range have.API.Scopes {
-		if s.Enabled == nil || *s.Enabled {
-			r.Scopes = append(r.Scopes, Scope{ID: s.ID, Value: s.Value})
-		}
-	}
+	r.Scopes = have.scopes()
 	r.IdentifierURIs = have.IdentifierURIs
 	r.Public = have.Fallback || len(have.PublicClient.RedirectURIs) > 0
 	return nil

@@ -24,7 +24,7 @@ func TestClientRegistration(t *testing.T) {
 		want := directory.Registration{
 			AppID: appID, ObjectID: app["id"].(string), Name: "web", Public: true,
 			RedirectURIs:   []directory.RedirectURI{{URI: "https://a.example/cb", Type: "web"}, {URI: "http://localhost:3000/", Type: "spa"}, {URI: "http://localhost", Type: "publicClient"}},
-			Scopes:         []directory.Scope{{ID: tenant, Value: "read"}},
+			Scopes:         []directory.Scope{{ID: tenant, Value: "read", Name: "d"}},
 			IdentifierURIs: []string{"api://web"},
 		}
 		got, err := g.d.ClientRegistration(t.Context(), appID)

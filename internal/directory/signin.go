@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/keyreel/keyreel/internal/seal"
@@ -15,8 +16,8 @@ import (
 // Profile is a user as sign-ins and their tokens need to know the user.
 type Profile struct {
 	Principal
-	// Stamp names the password as it is stored: a new password, even the same one again, has another stamp. What was
-	// begun under an older one is over.
+	// Stamp names the password as it is stored: a new password, even the same one again, has another stamp, and so has
+	// one whose sign-ins were revoked. What was begun under an older one is over.
 	Stamp       string
 	MustChange  bool // the password is good for choosing another one only
 	DisplayName string
@@ -40,11 +41,15 @@ func (d *Directory) profile(ctx context.Context, where, arg string) (Profile, er
 	p := Profile{Principal: Principal{Kind: User}}
 	err := d.DB.View(ctx, func(tx *store.Tx) error {
 		var hash, attributes string
-		err := tx.QueryRow(ctx, `SELECT u.id, u.name, u.enabled, u.attributes, p.hash, p.must_change
+		var signedOut int64
+		err := tx.QueryRow(ctx, `SELECT u.id, u.name, u.enabled, u.attributes, p.hash, p.must_change, p.signed_out
 			FROM directory_passwords p JOIN directory_principals u ON u.id = p.principal_id WHERE `+where, arg).
-			Scan(&p.ID, &p.Name, &p.Enabled, &attributes, &hash, &p.MustChange)
+			Scan(&p.ID, &p.Name, &p.Enabled, &attributes, &hash, &p.MustChange, &signedOut)
 		if err != nil {
 			return err
+		}
+		if signedOut != 0 {
+			hash += " " + strconv.FormatInt(signedOut, 10)
 		}
 		stamp := sha256.Sum256([]byte(hash))
 		p.Stamp = base64.RawURLEncoding.EncodeToString(stamp[:16])

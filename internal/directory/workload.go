@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/keyreel/keyreel/internal/azure"
 	"github.com/keyreel/keyreel/internal/seal"
@@ -23,9 +26,16 @@ type Workload struct {
 	Expires time.Time
 }
 
+// maxWorkloadName bounds a workload's name, in characters.
+const maxWorkloadName = 256
+
 // RegisterWorkload makes a workload and returns its secret (IDENTITY_HEADER), shown once. An identity that is not a
-// managed identity of the directory is azure.Error 400. An empty w.ID is filled in.
+// managed identity of the directory, or a name that is none, is azure.Error 400. An empty w.ID is filled in.
 func (d *Directory) RegisterWorkload(ctx context.Context, w Workload) (Workload, seal.Secret, error) {
+	if !utf8.ValidString(w.Name) || utf8.RuneCountInString(w.Name) > maxWorkloadName || strings.ContainsFunc(w.Name, unicode.IsControl) {
+		return Workload{}, "", azure.Errorf(http.StatusBadRequest, "InvalidWorkloadName",
+			"The workload's name is longer than %d characters or holds a control character.", maxWorkloadName)
+	}
 	w.ID = key(w.ID)
 	if w.ID == "" {
 		w.ID = azure.NewGUID()

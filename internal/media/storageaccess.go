@@ -123,6 +123,9 @@ func (p *storageProblem) detail() string {
 	switch {
 	case p.missing:
 		return fmt.Sprintf("%s in the storage account '%s' found nothing (%s).", p.action, p.target.name, p.code)
+	case p.denied && strings.HasPrefix(p.code, "KeyVault"):
+		return fmt.Sprintf("The storage account '%s' refused '%s', because it cannot use the customer's key that encrypts it (%s). Mend its own identity's access to that key: whoever reads one of its blobs is told what is wrong, and so does the audit.",
+			p.target.name, p.action, p.code)
 	case p.denied && p.target.withKey():
 		return fmt.Sprintf("The storage account '%s' refused '%s' to %s (%s). Bring the key with syncStorageKeys when it was regenerated. Where allowSharedKeyAccess is off or the firewall denies, set storageAuthentication to 'ManagedIdentity': keys pass neither.",
 			p.target.name, p.action, who, p.code)

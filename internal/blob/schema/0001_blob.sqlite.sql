@@ -4,7 +4,7 @@ CREATE TABLE blob_accounts (
     resource   TEXT NOT NULL,               -- the account's ARM ID
     settings   TEXT NOT NULL,               -- JSON: what the data plane needs of the resource's properties
     keys       BLOB NOT NULL,              -- JSON of the two shared keys, sealed by the keyring
-    data_key   BLOB NOT NULL,              -- the key over all of the account's bytes, sealed by the keyring
+    data_key   BLOB NOT NULL,              -- the key over all of the account's bytes, sealed under its account key
     created    INTEGER NOT NULL
 ) STRICT;
 

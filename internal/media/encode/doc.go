@@ -10,6 +10,9 @@
 //     GOPs; they can be switched at each fragment.
 //   - Nothing is scaled up.
 //   - ffmpeg reads the one local file it is given: no network protocol and no format that refers to other files is open to it.
+//   - ffmpeg and ffprobe see nothing of the server's environment but where programs, libraries and temporary files are.
+//   - An input takes no more of the machine than 35 million pixels a picture and, on Linux, 4 GiB of memory and 256 MiB more
+//     for each core; there the kernel ends ffmpeg first when memory runs out. How long it may take is the caller's to bound.
 //   - Run leaves no process behind: a done context kills ffmpeg's process group. On Linux ffmpeg also dies with the server.
 //   - A property of a preset that is not built is refused by name, never passed over.
 //

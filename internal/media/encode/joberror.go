@@ -41,9 +41,13 @@ func jobError(code, message string, err error) *JobError {
 	return e
 }
 
+// tooLarge is what ffmpeg says of a picture beyond -max_pixels.
+const tooLarge = "exceeds specified max pixel count"
+
 // symptoms are what ffmpeg says when it is not the service's fault, most telling first.
 var symptoms = []struct{ says, code, message string }{
 	{"No space left on device", serviceError, "The worker's disk is full."},
+	{tooLarge, contentUnsupported, "The input's picture is larger than can be encoded here."},
 	{"Cannot allocate memory", serviceError, "The worker is out of memory."},
 	{"Unknown encoder", serviceError, "The installed ffmpeg lacks an encoder; install one with libx264 and aac."},
 	{"not on whitelist", contentUnsupported, "The input is not a media file of a supported format."},

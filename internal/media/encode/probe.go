@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/big"
 	"os/exec"
@@ -43,6 +45,7 @@ type AudioStream struct {
 // inputOptions keep ffmpeg and ffprobe to the one file they are given. Playlists, concatenation scripts and the like, which
 // name other files, are not among the formats.
 var inputOptions = []string{
+	"-max_pixels", strconv.Itoa(maxPixels),
 	"-protocol_whitelist", "file",
 	"-format_whitelist", "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,h264,hevc,mxf,ogg,wav,w64,mp3,aac,ac3,eac3,flac,gxf,dv",
 }
@@ -63,6 +66,20 @@ func Check() error {
 		}
 	}
 	return nil
+}
+
+// answer is what ffprobe says, up to maxAnswer.
+type answer struct {
+	bytes.Buffer
+	tooLong bool
+}
+
+// Write implements io.Writer.
+func (a *answer) Write(p []byte) (int, error) {
+	if a.tooLong = a.Len()+len(p) > maxAnswer; a.tooLong {
+		return 0, io.ErrShortBuffer // which closes ffprobe's pipe, and so ends it
+	}
+	return a.Buffer.Write(p)
 }
 
 type probeResult struct {
@@ -105,17 +122,23 @@ func Probe(ctx context.Context, path string) (*Media, error) {
 	}
 	args := append([]string{"-v", "error", "-of", "json", "-show_format", "-show_streams"}, input...)
 	cmd := exec.CommandContext(ctx, "ffprobe", args...)
-	isolate(cmd)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var stdout bytes.Buffer
-	stderr := &tail{limit: 2 << 10}
-	cmd.Stdout, cmd.Stderr = &stdout, stderr
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
+	stdout, stderr := &answer{}, &tail{limit: 2 << 10}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	err = start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case stdout.tooLong:
+		return nil, jobError(contentUnsupported, "The input describes itself at a greater length than is read.", err)
+	case err != nil:
 		return nil, classify(fmt.Errorf("ffprobe: %w", err), stderr.String())
+	case strings.Contains(stderr.String(), tooLarge): // which ends the stream's part of the answer, and not ffprobe
+		return nil, classify(errors.New("ffprobe did not decode a picture"), stderr.String())
 	}
 	var result probeResult
 	if err := json.Unmarshal(stdout.Bytes(), &result); err != nil {
@@ -138,12 +161,15 @@ func (p *probeResult) media() (*Media, error) {
 				v.FrameRate = 30
 			}
 			if aspect := ratio(s.Aspect); aspect > 0 {
-				v.Width = int(math.Round(float64(v.Width) * aspect))
+				v.Width = max(int(math.Round(float64(v.Width)*aspect)), 1)
 			}
 			for _, side := range s.SideData {
 				if int(math.Abs(side.Rotation))%180 == 90 {
 					v.Width, v.Height = v.Height, v.Width
 				}
+			}
+			if float64(v.Width)*float64(v.Height) > maxPixels { // as displayed, which is what renditions are made of
+				return nil, jobError(contentUnsupported, fmt.Sprintf("The input's picture has %dx%d pixels; it can have %d in all.", v.Width, v.Height, maxPixels), nil)
 			}
 			m.Video = v
 		case s.Type == "audio" && m.Audio == nil && s.Channels > 0:

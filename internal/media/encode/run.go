@@ -53,7 +53,6 @@ func run(ctx context.Context, plan *Plan, input, outDir string, progress func(pe
 	args = append(append(args, source...), plan.Args...)
 
 	cmd := exec.CommandContext(ctx, "ffmpeg", args...)
-	isolate(cmd)
 	cmd.Dir = outDir
 	cmd.WaitDelay = 5 * time.Second
 	stderr := &tail{limit: 2 << 10}
@@ -64,7 +63,7 @@ func run(ctx context.Context, plan *Plan, input, outDir string, progress func(pe
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		return jobError(serviceError, "ffmpeg could not be started.", err)
 	}
 	yieldTo(cmd)

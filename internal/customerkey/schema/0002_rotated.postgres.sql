@@ -1,0 +1,1 @@
+ALTER TABLE customerkey_keys ADD COLUMN rotated BIGINT NOT NULL DEFAULT 0; -- when key_version began to wrap; 0: not known

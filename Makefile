@@ -43,7 +43,7 @@ fuzz: ## fuzz every parser of foreign input for FUZZTIME each (default 1m)
 	./tools/fuzz.sh $(or $(FUZZTIME),1m)
 
 conformance: deps-test deps-conformance ## clients that others wrote against a running server: SDKs of three languages, az, web players
-	cd conformance && $(GO) test -count=1 ./...
+	cd conformance && $(GO) test -count=1 -parallel 4 -timeout 20m ./...
 
 conformance-rclone: ## rclone against a running server; compiles rclone, which takes minutes
 	GOBIN=$(CURDIR)/bin $(GO) install github.com/rclone/rclone@v1.76.0
@@ -63,7 +63,7 @@ deps-test:
 	./tools/install.sh ffmpeg postgresql
 
 deps-conformance:
-	./tools/install.sh azure-cli python3-azure chromium strace npm
+	./tools/install.sh azure-cli python3-azure chromium iproute2 strace npm
 
 deps-demo:
 	./tools/install.sh ffmpeg

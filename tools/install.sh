@@ -11,6 +11,7 @@ for part in "$@"; do
 	postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql) ;;
 	azure-cli) command -v az >/dev/null || missing+=(azure-cli) ;;
 	python3-azure) /usr/bin/python3 -c 'import azure.identity, azure.storage.blob, azure.keyvault.keys, azure.mgmt.media' 2>/dev/null || missing+=(python3-azure) ;;
+	iproute2) command -v ip >/dev/null || missing+=(iproute2) ;;
 	strace) command -v strace >/dev/null || missing+=(strace) ;;
 	chromium) command -v chromium >/dev/null || missing+=(chromium) ;;
 	npm)

@@ -59,7 +59,9 @@ await signIn(page, password);
 found.code = await back(page);
 await page.goto(link()); // signed in: no question
 found.again = await back(page);
-await page.goto(link({ client_id: web, redirect_uri: `${own}/cb`, response_mode: "form_post" }));
+await page.goto(link({ client_id: web, redirect_uri: `${own}/cb`, response_mode: "form_post" })); // another application: the question whether it may
+found.consent = (await page.getByRole("listitem").allTextContents()).join();
+await page.getByRole("button", { name: "Accept" }).click();
 found.form_post = await back(page);
 
 // Another site's form, in the browser of somebody who is signed in, and of somebody who is not.

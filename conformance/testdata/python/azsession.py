@@ -1,23 +1,29 @@
-"""Runs command lines of az, each a JSON list on a line, in one process: az takes seconds to start."""
+"""Runs command lines of az, each a JSON list on a line, in one process, each as /usr/bin/az runs one: az takes a second
+to start. The answer to each is a JSON object on a line."""
 
 import io
 import json
 import os
+import runpy
 import sys
+import traceback
 
-answers = os.fdopen(os.dup(1), "w")
-sys.stdout = sys.stderr = err = io.StringIO()  # before az binds its log to it
+lines, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+sys.stdin = open(os.devnull)
+out, err = io.StringIO(), io.StringIO()
+sys.stdout, sys.stderr = out, err  # before az binds its log to them
 
-from azure.cli.core import get_default_cli
-
-for line in sys.stdin:
-    cli, out = get_default_cli(), io.StringIO()
-    err.seek(0)
-    err.truncate()
+for line in lines:
+    for stream in out, err:
+        stream.seek(0)
+        stream.truncate()
+    sys.argv = ["az", *json.loads(line)]
     try:
-        code = cli.invoke(json.loads(line), out_file=out)
+        runpy.run_module("azure.cli")
     except SystemExit as end:
         code = end.code
-    error = getattr(cli.result, "error", None)
-    answers.write(json.dumps({"code": code or 0, "out": out.getvalue(), "err": err.getvalue() + str(error or "")}) + "\n")
+    except Exception:
+        traceback.print_exc(file=err)
+        code = 1
+    answers.write(json.dumps({"code": code or 0, "out": out.getvalue(), "err": err.getvalue()}) + "\n")
     answers.flush()

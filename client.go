@@ -30,6 +30,8 @@ type Client struct {
 	where whereabouts
 	pool  *x509.CertPool // the system's roots and the local CA
 	hosts azure.Hosts
+
+	transport *http.Transport // of every HTTPClient: they share its connections
 }
 
 // whereabouts is what a server writes down in its data folder when it listens (server.json).
@@ -76,6 +78,16 @@ func Connect(data string) (*Client, error) {
 		return nil, fmt.Errorf("%s holds no certificate", c.CAPath())
 	}
 	c.hosts = azure.Hosts{Domain: c.where.Domain, Port: c.where.Port}
+	c.transport = &http.Transport{
+		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
+		TLSClientConfig: &tls.Config{RootCAs: c.pool, MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if _, ok := c.hosts.Parse(addr); !ok {
+				return nil, fmt.Errorf("%s is not a host of this server", addr)
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, c.where.Addr)
+		},
+	}
 	return c, nil
 }
 
@@ -114,19 +126,7 @@ type URLs struct{ azure.URLs }
 
 // HTTPClient returns a client that trusts the local CA too, and reaches the server under every host name it answers for,
 // without DNS. It refuses all other hosts, so that nothing meant for the server leaks elsewhere.
-func (c *Client) HTTPClient() *http.Client {
-	dialer := &net.Dialer{}
-	return &http.Client{Transport: &http.Transport{
-		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
-		TLSClientConfig: &tls.Config{RootCAs: c.pool, MinVersion: tls.VersionTLS12},
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if _, ok := c.hosts.Parse(addr); !ok {
-				return nil, fmt.Errorf("%s is not a host of this server", addr)
-			}
-			return dialer.DialContext(ctx, network, c.where.Addr)
-		},
-	}}
-}
+func (c *Client) HTTPClient() *http.Client { return &http.Client{Transport: c.transport} }
 
 // ClientOptions are what any client of the official Azure SDK for Go needs to reach this server.
 func (c *Client) ClientOptions() policy.ClientOptions {

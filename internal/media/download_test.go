@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/keyreel/keyreel/internal/store/storetest"
@@ -77,5 +79,45 @@ func TestDownloadUnderWayIsCut(t *testing.T) {
 		if !bytes.Equal(full(), data) {
 			t.Errorf("%s: other bytes when access is back", tt.name)
 		}
+	}
+}
+
+// hasty is a viewer whose access ends when its answer is about to begin.
+type hasty struct {
+	*httptest.ResponseRecorder
+	take func()
+}
+
+func (v *hasty) Header() http.Header {
+	v.take()
+	return v.ResponseRecorder.Header()
+}
+
+// TestSegmentNotBegunIsRefused: what was allowed but has sent nothing yet is refused with its reason, not cut.
+func TestSegmentNotBegunIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t, schemas...))
+	w.managed()
+	w.upload()
+	if state := w.run("j", jobDoc).at("properties.state"); state != "Finished" {
+		t.Fatal(state)
+	}
+	w.child("/streamingLocators/l", `{"assetName":"out","streamingPolicyName":"Predefined_ClearStreamingOnly","streamingLocatorId":"cccccccc-0000-0000-0000-000000000010"}`).want(201)
+	w.put(acct, syncV, `{"location":"westeurope","properties":{`+customer[1:]+`}}`).want(200)
+	const base = "/cccccccc-0000-0000-0000-000000000010/clip.ism/"
+	lines := regexp.MustCompile(`(?m)^[^#\n].+$`)
+	rendition := lines.FindString(string(w.stream("GET", base+"manifest(format=m3u8-cmaf)").want(200).raw))
+	path := base + uriBase(rendition) + lines.FindString(string(w.stream("GET", base+rendition).want(200).raw))
+	w.stream("GET", path).want(200)
+	v := &hasty{httptest.NewRecorder(), func() {
+		w.out.set(func() { w.out.vaultRefuses = true })
+		w.o.Keys.Check(t.Context(), acct)
+	}}
+	w.StreamingHandler().ServeHTTP(v, httptest.NewRequestWithContext(t.Context(), "GET", "https://default-acct1.streaming.keyreel.test"+path, nil))
+	if v.Code != http.StatusForbidden || !strings.Contains(v.Body.String(), "CustomerKeyInaccessible") {
+		t.Errorf("answered %d %s", v.Code, v.Body)
+	}
+	if h := v.Result().Header; h.Get("Content-Length") != "" || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("the refusal has the headers of the segment: %v", h)
 	}
 }

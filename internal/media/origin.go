@@ -238,11 +238,17 @@ func (s *Service) serveStream(w http.ResponseWriter, r *azure.Request) error {
 	h.Set("Content-Type", resp.ContentType)
 	h.Set("Content-Length", strconv.FormatInt(resp.Size, 10))
 	h.Set("Cache-Control", cacheControl)
-	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	return resp.Write(ctx, w, source)
+	// The first bytes begin the answer: access that ends before them is refused, and only later it cuts.
+	if err := resp.Write(ctx, w, source); err != nil {
+		h.Del("Content-Length")
+		h.Set("Cache-Control", "no-store")
+		return inaccessible(p.account.Resource.ID, storageDenied(err))
+	}
+	return nil
 }
 
 // cacheControl lets caches keep an answer as long as this server itself would after access was withdrawn.
